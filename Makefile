@@ -1,0 +1,65 @@
+# Every target but clean depends on setup, so each works as the first command
+# on a fresh machine. PYTHON=... chooses the interpreter of a new .venv.
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.lock-installed
+CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.10 python3)
+
+PRINT_VERSION := 'import sys; print("%d.%d" % sys.version_info[:2])'
+
+.PHONY: setup demo test test-slow lint bench clean
+
+setup: $(INSTALLED)  # Create .venv and install the tested set.
+
+demo: setup  # Train on Atari, evaluate, draw the curve, record a video.
+	$(RUN) -m experiments.demo
+
+test: setup  # All tests but the slow ones.
+	$(RUN) -m pytest -n 2 --dist loadfile
+
+test-slow: setup  # Minutes of training each, so one at a time.
+	$(RUN) -m pytest -m slow
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+bench: setup  # Frames per second, by phase; close other programs first.
+	$(RUN) -m impala.experiment --mode=benchmark \
+	  --preset=atari_expert_shallow --level_name=pong
+
+clean:  # Remove the environment and caches; runs stay.
+	rm -rf $(VENV) .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An interpreter counts when it runs, is 3.10 to 3.13 and can make a venv (on
+# Debian ensurepip is a package of its own). A .venv that still works is kept.
+$(INSTALLED): requirements-lock.txt
+	@if ! $(RUN) -m pip --version >/dev/null 2>&1; then \
+	  found=''; chosen=''; \
+	  for python in $(CANDIDATES); do \
+	    version=$$("$$python" -c $(PRINT_VERSION) 2>/dev/null) || continue; \
+	    case "$$version" in \
+	      3.10|3.11|3.12|3.13) ;; \
+	      *) found="$$found $$python is $$version,"; continue;; \
+	    esac; \
+	    if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	      chosen=$$python; break; \
+	    fi; \
+	    found="$$found $$python has no venv (Debian: python3-venv),"; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    echo "make setup: needs Python 3.10 to 3.13;$${found:- found none,}" \
+	      "choose one with PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "make setup: creating $(VENV) with $$chosen"; \
+	  "$$chosen" -m venv --clear $(VENV); \
+	fi
+	@echo 'make setup: installing requirements-lock.txt (minutes, about 1 GB)'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-lock.txt
+	@touch $@

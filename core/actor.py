@@ -1,0 +1,310 @@
+"""The actor: steps environments with batched inference and cuts unrolls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from core.distribution import select_columns
+from core.environments import TaskEnvironments
+from core.timing import Timer
+from core.types import (
+  AgentOutput,
+  EnvOutput,
+  EnvSpec,
+  EpisodeInfo,
+  Observation,
+  Unroll,
+)
+
+ActFn = Callable[..., tuple[AgentOutput, tuple[Any, ...]]]
+
+
+class Actor:
+  """Steps groups of environments in turn.
+
+  While the emulators of one group work, another group is in inference: that
+  keeps both busy without a second thread of ours.
+  """
+
+  def __init__(
+    self,
+    act: ActFn,
+    initial_state: Callable[[int], tuple[Any, ...]],
+    groups: list[TaskEnvironments],
+    env_spec: EnvSpec,
+    unroll_length: int,
+    seed: int,
+    timer: Timer,
+  ):
+    """Resets all environments.
+
+    Args:
+      act: maps last action, EnvOutput, core state and seed [2] to AgentOutput
+        and core state.
+      initial_state: maps N to the core's initial state.
+      groups: environments that step together.
+      env_spec: of these environments.
+      unroll_length: T.
+      seed: of environments and action sampling.
+      timer: where inference and waiting for environments are counted.
+    """
+    self._unroll_length = unroll_length
+    self._timer = timer
+    self._groups = []
+    first_row = 0
+    for index, environments in enumerate(groups):
+      self._groups.append(
+        _Group(
+          act,
+          initial_state(environments.num_envs),
+          environments,
+          env_spec,
+          action_seed=[seed, index],
+          environment_seed=seed + first_row,
+        )
+      )
+      first_row += environments.num_envs
+
+  def collect(self, policy_version: int) -> list[Unroll]:
+    """Plays T steps in every environment.
+
+    Args:
+      policy_version: learner updates behind the weights in use.
+
+    Returns:
+      One Unroll per group, arrays that nobody else writes to.
+    """
+    for group in self._groups:
+      group.begin_unroll(self._unroll_length, policy_version)
+    for t in range(1, self._unroll_length + 1):
+      for group in self._groups:
+        if t > 1:
+          with self._timer.phase('environment'):
+            group.receive(t - 1)
+        with self._timer.phase('inference'):
+          group.act(t)
+    for group in self._groups:
+      with self._timer.phase('environment'):
+        group.receive(self._unroll_length)
+    return [group.unroll for group in self._groups]
+
+  def get_state(self) -> dict[str, Any]:
+    """Returns what `set_state` needs to go on between two unrolls.
+
+    Returns:
+      `arrays`, a nest of numpy arrays, and `environments`, one JSON value per
+      group, None where the environments cannot save their state.
+    """
+    return dict(
+      arrays=[group.get_arrays() for group in self._groups],
+      environments=[group.environments.get_state() for group in self._groups],
+    )
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Goes on from `get_state`."""
+    for group, arrays, environments in zip(
+      self._groups, state['arrays'], state['environments'], strict=True
+    ):
+      if environments is not None:
+        group.environments.set_state(environments)
+        group.set_arrays(arrays)
+
+  def empty_unroll(self, width: int) -> Unroll:
+    """Returns an Unroll of `width` columns with the shapes of this actor's."""
+    group = self._groups[0]
+    group.begin_unroll(self._unroll_length, 0)
+    columns = np.zeros(width, np.intp)
+    return select_columns(group.unroll, columns)
+
+  def close(self) -> None:
+    """Closes all environments."""
+    for group in self._groups:
+      group.environments.close()
+
+
+class _Group:
+  """Environments that step together, and their unroll in the making."""
+
+  def __init__(
+    self,
+    act,
+    core_state,
+    environments,
+    env_spec,
+    action_seed,
+    environment_seed,
+  ):
+    self.environments = environments
+    self.unroll = None
+    self._act = act
+    self._action_seed = action_seed
+    self._num_acts = np.zeros([], np.int32)
+    n = environments.num_envs
+    frames, _ = environments.reset(seed=environment_seed)
+    zeros = np.zeros(n, np.float32)
+    # What an unroll repeats before anything happened (spec of the originals:
+    # done is true, everything else 0).
+    self._env_output = EnvOutput(
+      reward=zeros,
+      info=EpisodeInfo(zeros, np.zeros(n, np.int32), np.zeros(n, bool)),
+      done=np.ones(n, bool),
+      observation=Observation(frames),
+    )
+    self._agent_output = AgentOutput(
+      action=np.zeros(n, np.int32),
+      policy_logits=np.zeros([n, env_spec.num_actions], np.float32),
+      baseline=zeros,
+    )
+    self._core_state = tf.nest.map_structure(np.asarray, core_state)
+    self._running = EpisodeInfo(
+      zeros.copy(), np.zeros(n, np.int32), np.zeros(n, bool)
+    )
+
+  def begin_unroll(self, unroll_length, policy_version):
+    """Allocates arrays [T + 1, N, ...] whose entry 0 is the last one seen."""
+
+    def allocate(last):
+      array = np.empty([unroll_length + 1, *last.shape], last.dtype)
+      array[0] = last
+      return array
+
+    n = self.environments.num_envs
+    self.unroll = Unroll(
+      task_id=self.environments.task_id,
+      policy_version=np.full(n, policy_version, np.int64),
+      core_state=self._core_state,
+      env_outputs=tf.nest.map_structure(allocate, self._env_output),
+      agent_outputs=tf.nest.map_structure(allocate, self._agent_output),
+    )
+
+  def act(self, t):
+    """Samples action t from environment output t - 1 and sends it."""
+    seed = np.array(self._action_seed, np.int32)
+    seed[1] += self._num_acts * 64  # At most 64 groups.
+    self._num_acts += 1
+    inputs = (
+      self._agent_output.action,
+      self._env_output._replace(info=()),
+      self._core_state,
+      seed,
+    )
+    # Converted here: a tf.function is slower at it than this is.
+    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    outputs = self._act(*inputs)
+    agent_output, self._core_state = tf.nest.map_structure(
+      lambda x: x.numpy(), outputs
+    )
+    self._agent_output = agent_output
+    self.environments.step_async(agent_output.action)
+    for array, value in zip(
+      self.unroll.agent_outputs, agent_output, strict=True
+    ):
+      array[t] = value
+
+  def receive(self, t):
+    """Fetches environment output t."""
+    frames, rewards, terminations, truncations, infos = (
+      self.environments.step_wait()
+    )
+    episode_done = infos['episode_done']
+    episode_return = self._running.episode_return + rewards
+    episode_step = self._running.episode_step + 1
+    self._running = EpisodeInfo(
+      np.where(episode_done, np.float32(0.0), episode_return),
+      np.where(episode_done, np.int32(0), episode_step),
+      episode_done,
+    )
+    self._env_output = EnvOutput(
+      reward=rewards,
+      info=EpisodeInfo(episode_return, episode_step, episode_done),
+      done=terminations | truncations,
+      observation=Observation(frames),
+    )
+    arrays = tf.nest.flatten(self.unroll.env_outputs)
+    for array, value in zip(
+      arrays, tf.nest.flatten(self._env_output), strict=True
+    ):
+      array[t] = value
+
+  def get_arrays(self):
+    return dict(
+      env_output=self._env_output,
+      agent_output=self._agent_output,
+      core_state=self._core_state,
+      running=self._running,
+      num_acts=self._num_acts,
+    )
+
+  def set_arrays(self, arrays):
+    self._env_output = arrays['env_output']
+    self._agent_output = arrays['agent_output']
+    self._core_state = arrays['core_state']
+    self._running = arrays['running']
+    self._num_acts = arrays['num_acts']
+
+
+class Batcher:
+  """Cuts unrolls of any width into batches of B, in arrival order."""
+
+  def __init__(self, batch_size: int):
+    """Starts empty; `batch_size` is B."""
+    self._batch_size = batch_size
+    self.pending: list[Unroll] = []
+
+  def add(self, unroll: Unroll) -> list[Unroll]:
+    """Takes in an unroll of any number of columns.
+
+    Args:
+      unroll: [T + 1, N, ...].
+
+    Returns:
+      The batches [T + 1, B, ...] that are complete with it, perhaps none.
+    """
+    self.pending.append(unroll)
+    batches = []
+    while sum(len(u.task_id) for u in self.pending) >= self._batch_size:
+      batches.append(self._take())
+    return batches
+
+  def _take(self):
+    taken, missing = [], self._batch_size
+    while missing:
+      unroll = self.pending.pop(0)
+      width = len(unroll.task_id)
+      if width > missing:
+        self.pending.insert(0, select_columns(unroll, slice(missing, None)))
+        unroll = select_columns(unroll, slice(0, missing))
+      taken.append(unroll)
+      missing -= len(unroll.task_id)
+    return join_unrolls(taken)
+
+
+def join_unrolls(unrolls: list[Unroll]) -> Unroll:
+  """Puts unrolls of the same T side by side.
+
+  Args:
+    unrolls: each [T + 1, N_i, ...].
+
+  Returns:
+    Unroll [T + 1, sum of N_i, ...].
+  """
+  if len(unrolls) == 1:
+    return unrolls[0]
+
+  def join(axis, *parts):
+    return tf.nest.map_structure(
+      lambda *arrays: np.concatenate(arrays, axis), *parts
+    )
+
+  task_id, policy_version, core_state, env_outputs, agent_outputs = zip(
+    *unrolls, strict=True
+  )
+  return Unroll(
+    join(0, *task_id),
+    join(0, *policy_version),
+    join(0, *core_state),
+    join(1, *env_outputs),
+    join(1, *agent_outputs),
+  )

@@ -1,0 +1,32 @@
+"""Ctrl-C: once for a checkpoint and a clean end, twice for an end at once."""
+
+import os
+import signal
+from typing import Any
+
+
+class Interrupt:
+  """Catches SIGINT and SIGTERM while in a with-block.
+
+  Attributes:
+    requested: whether a signal came.
+  """
+
+  def __init__(self):
+    """Starts without a request."""
+    self.requested = False
+
+  def __enter__(self) -> 'Interrupt':
+    signals = (signal.SIGINT, signal.SIGTERM)
+    self._previous = {s: signal.signal(s, self._handle) for s in signals}
+    return self
+
+  def __exit__(self, *unused: Any) -> None:
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+  def _handle(self, number, unused_frame):
+    if self.requested:
+      os._exit(128 + number)
+    self.requested = True
+    print('stopping after a checkpoint; once more to stop at once', flush=True)

@@ -1,0 +1,129 @@
+"""The structures that travel between environments, actors and learners.
+
+Axes are written as capital letters: T agent steps of an unroll, B columns of a
+batch (one environment each), N environments of a vector environment, A actions,
+H W C the frame. Everything is time-major: `[T, B, ...]`.
+"""
+
+from typing import Any, NamedTuple
+
+
+class EnvSpec(NamedTuple):
+  """What an agent must know about its environments.
+
+  Attributes:
+    frame_shape: shape of one frame, `[H, W, C]`, or `[C, H, W]` if
+      `channels_first` (Atari: C is the stack of the last 4 frames).
+    channels_first: whether frames arrive as `[C, H, W]`.
+    num_actions: A, the size of the discrete action set.
+    instruction_length: L, words in an instruction; 0 without language.
+    task_names: one name per task; a task id is an index into this tuple.
+  """
+
+  frame_shape: tuple[int, ...]
+  channels_first: bool
+  num_actions: int
+  instruction_length: int
+  task_names: tuple[str, ...]
+
+
+class Observation(NamedTuple):
+  """What the agent sees.
+
+  Attributes:
+    frame: uint8 `[..., *frame_shape]`.
+    instruction: int32 `[..., L]`, word buckets counted from 1, 0 is padding;
+      an empty tuple where the environment gives no language.
+  """
+
+  frame: Any
+  instruction: Any = ()
+
+
+class EpisodeInfo(NamedTuple):
+  """Book-keeping of whole episodes; it never enters a loss.
+
+  Attributes:
+    episode_return: float32 `[...]`, sum of raw rewards since the episode began,
+      this step included.
+    episode_step: int32 `[...]`, agent steps since the episode began.
+    episode_done: bool `[...]`, the whole episode ended here. On Atari a lost
+      life ends what the agent learns from (`done`) but not the episode.
+  """
+
+  episode_return: Any
+  episode_step: Any
+  episode_done: Any
+
+
+class EnvOutput(NamedTuple):
+  """What an environment returns for one agent step.
+
+  Attributes:
+    reward: float32 `[...]`, raw (unclipped) reward of the step.
+    info: EpisodeInfo, or an empty tuple once it was read.
+    done: bool `[...]`, the episode ended with this step. The observation is
+      then already the first one of the next episode.
+    observation: Observation.
+  """
+
+  reward: Any
+  info: Any
+  done: Any
+  observation: Observation
+
+
+class AgentOutput(NamedTuple):
+  """What the agent returns for one step.
+
+  Attributes:
+    action: int32 `[...]`, sampled from `policy_logits`.
+    policy_logits: float32 `[..., A]`.
+    baseline: float32 `[...]`, the value estimate (its meaning, raw or
+      normalised, is the agent's).
+  """
+
+  action: Any
+  policy_logits: Any
+  baseline: Any
+
+
+class Unroll(NamedTuple):
+  """T agent steps of B environments, with one entry of overlap.
+
+  Entry 0 of `env_outputs` and `agent_outputs` repeats the last entry of the
+  previous unroll. `agent_outputs.action[t]` is the action that led to
+  `env_outputs[t]`; `agent_outputs.policy_logits[t]` is the policy it was
+  sampled from, computed from `env_outputs[t - 1]`.
+
+  Attributes:
+    task_id: int32 `[B]`.
+    policy_version: int64 `[B]`, number of learner updates behind the weights
+      that the first step of the unroll used; an empty tuple once it was read.
+    core_state: recurrent state with which entry 0 must be processed, each
+      float32 `[B, ...]`; an empty tuple without recurrence.
+    env_outputs: EnvOutput, each `[T + 1, B, ...]`.
+    agent_outputs: AgentOutput, each `[T + 1, B, ...]`.
+  """
+
+  task_id: Any
+  policy_version: Any
+  core_state: Any
+  env_outputs: EnvOutput
+  agent_outputs: AgentOutput
+
+
+class Episode(NamedTuple):
+  """One finished episode, as recorded.
+
+  Attributes:
+    env_frames: int, the learner's frame counter when it was read.
+    task_name: str.
+    episode_return: float, raw.
+    episode_length: int, environment frames (agent steps x action repeats).
+  """
+
+  env_frames: int
+  task_name: str
+  episode_return: float
+  episode_length: int

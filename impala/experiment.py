@@ -1,0 +1,37 @@
+"""Trains, tests and measures IMPALA; see impala/README.md.
+
+    python -m impala.experiment --preset=atari_expert_shallow \\
+      --level_name=breakout --logdir=runs/breakout
+"""
+
+import dataclasses
+
+from core import (
+  actor_learner,
+  config_flags,
+  environments,
+)
+from core.atari import AtariProtocol
+from impala.agent import Agent
+from impala.config import PRESETS, Config
+
+
+def main(unused_argv: list[str]) -> None:
+  """Runs the mode that the flags ask for."""
+  config = config_flags.resolve(Config, PRESETS)
+  tasks = environments.task_names(config.level_name)
+  protocol = AtariProtocol(
+    num_action_repeats=config.num_action_repeats,
+    full_action_space=config.full_action_space,
+  )
+  env_spec = environments.env_spec(tasks, protocol)
+  agent = Agent(config, env_spec)
+  if config.mode == 'train':
+    info = config_flags.run_info(config, dataclasses.asdict(protocol))
+    config_flags.write_run_info(config.logdir, info)
+    actor_learner.train(config, agent, protocol)
+
+
+if __name__ == '__main__':
+  config_flags.define(Config, PRESETS)
+  config_flags.run(main)

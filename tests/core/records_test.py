@@ -1,0 +1,266 @@
+"""Tests of core/records.py."""
+
+import csv
+import errno
+import os
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+from absl.testing import absltest, parameterized
+from tensorboard.backend.event_processing import event_accumulator
+
+from core import records
+from core.errors import UserError
+from core.types import Episode
+
+
+def row(num_updates):
+  return {
+    'num_updates': num_updates,
+    'env_frames': 100 * num_updates,
+    'total_loss': np.float32(-num_updates) / 4,
+    'learning_rate': np.float64(0.5) / num_updates,
+    'entropy': 0.1,
+  }
+
+
+def episode(num_updates, task='pong'):
+  return Episode(100 * num_updates, task, float(num_updates), 40 * num_updates)
+
+
+class RecordsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.logdir = os.path.join(
+      self.enter_context(tempfile.TemporaryDirectory()), 'run'
+    )
+
+  def open(self, resume_state=None):
+    result = records.Records(self.logdir, resume_state)
+    self.addCleanup(result.close)
+    return result
+
+  def play(self, writer, *numbers):
+    for number in numbers:
+      writer.episodes([episode(number), episode(number, 'breakout')])
+      writer.update(row(number))
+
+  def rows(self, name):
+    path = pathlib.Path(self.logdir, name)
+    with open(path, newline='', encoding='utf-8') as file:
+      return list(csv.DictReader(file))
+
+  def scalars(self):
+    accumulator = event_accumulator.EventAccumulator(self.logdir)
+    accumulator.Reload()
+    return {
+      tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+      for tag in accumulator.Tags()['scalars']
+    }
+
+  def assert_recorded(self, *numbers):
+    """Each number is in every file, once and in order."""
+    self.assertEqual(
+      [(r['env_frames'], r['task']) for r in self.rows('episodes.csv')],
+      [(f'{100 * n}', t) for n in numbers for t in ('pong', 'breakout')],
+    )
+    self.assertEqual(
+      [r['num_updates'] for r in self.rows('updates.csv')],
+      [str(n) for n in numbers],
+    )
+    scalars = self.scalars()
+    self.assertEqual(
+      scalars['total_loss'], [(100 * n, -n / 4) for n in numbers]
+    )
+    self.assertEqual(
+      scalars['pong/episode_return'], [(100 * n, n) for n in numbers]
+    )
+
+  def test_what_is_written(self):
+    writer = self.open()
+    self.play(writer, 1, 2)
+    writer.close()
+    header, first, *_ = (
+      pathlib.Path(self.logdir, 'episodes.csv').read_text().splitlines()
+    )
+    self.assertEqual(
+      header, 'env_frames,task,episode_return,episode_length,wall_secs'
+    )
+    self.assertRegex(first, r'^100,pong,1\.0,40,\d+\.\d+$')
+    update = self.rows('updates.csv')[1]
+    secs = float(update.pop('wall_secs'))
+    self.assertBetween(secs, 0, 60)
+    self.assertEqual(
+      update,
+      {
+        'num_updates': '2',
+        'env_frames': '200',
+        'total_loss': '-0.5',
+        'learning_rate': '0.25',
+        'entropy': '0.1',
+      },
+    )
+    self.assertEqual(
+      self.scalars(),
+      {
+        'learning_rate': [(100, 0.5), (200, 0.25)],
+        'total_loss': [(100, -0.25), (200, -0.5)],
+        'pong/episode_return': [(100, 1.0), (200, 2.0)],
+        'pong/episode_frames': [(100, 40.0), (200, 80.0)],
+        'breakout/episode_return': [(100, 1.0), (200, 2.0)],
+        'breakout/episode_frames': [(100, 40.0), (200, 80.0)],
+      },
+    )
+
+  def test_rows_can_be_read_while_the_run_goes_on(self):
+    self.play(self.open(), 1)
+    self.assertLen(self.rows('episodes.csv'), 2)
+    self.assertLen(self.rows('updates.csv'), 1)
+
+  def test_refuses_other_columns(self):
+    writer = self.open()
+    writer.update(row(1))
+    for other in ({**row(2), 'new': 1}, {'env_frames': 3}):
+      with self.assertRaisesRegex(ValueError, 'the columns of updates.csv are'):
+        writer.update(other)
+    self.assertLen(self.rows('updates.csv'), 1)
+
+  def test_resume_cuts_what_came_after_the_checkpoint(self):
+    writer = self.open()
+    self.play(writer, 1, 2)
+    state = writer.state()
+    self.play(writer, 3, 4)
+    writer.close()
+    self.assert_recorded(1, 2, 3, 4)
+    writer = self.open(state)
+    self.assert_recorded(1, 2)
+    self.play(writer, 3)
+    state = writer.state()
+    self.play(writer, 4)
+    writer.close()
+    writer = self.open(state)
+    self.play(writer, 4, 5)
+    writer.close()
+    self.assert_recorded(1, 2, 3, 4, 5)
+
+  def test_resume_keeps_the_columns(self):
+    writer = self.open()
+    self.play(writer, 1)
+    state = writer.state()
+    writer.close()
+    with self.assertRaisesRegex(ValueError, 'the columns of updates.csv are'):
+      self.open(state).update({'env_frames': 3})
+
+  def test_resume_from_before_the_first_update(self):
+    writer = self.open()
+    state = writer.state()
+    self.play(writer, 1)
+    writer.close()
+    writer = self.open(state)
+    self.play(writer, 1)
+    writer.close()
+    self.assert_recorded(1)
+
+  def test_run_without_checkpoint_is_begun_anew(self):
+    writer = self.open()
+    self.play(writer, 1, 2, 3)
+    writer.close()
+    writer = self.open()
+    self.play(writer, 1, 2)
+    writer.close()
+    self.assert_recorded(1, 2)
+
+  def test_state_is_what_stands_on_the_disk(self):
+    writer = self.open()
+    self.play(writer, 1, 2)
+    state = writer.state()
+    self.assertEqual(state['env_frames'], 200)
+    for name in ('episodes.csv', 'updates.csv'):
+      size = os.path.getsize(os.path.join(self.logdir, name))
+      self.assertEqual(state[name], size)
+      self.assertGreater(size, 0)
+
+  def test_wall_time_goes_on(self):
+    writer = self.open()
+    self.play(writer, 1)
+    state = {**writer.state(), 'wall_secs': 1000.0}
+    writer.close()
+    writer = self.open(state)
+    time.sleep(0.01)
+    self.play(writer, 2)
+    for name in ('episodes.csv', 'updates.csv'):
+      secs = float(self.rows(name)[-1]['wall_secs'])
+      self.assertBetween(secs, 1000.005, 1060)
+    self.assertGreater(writer.state()['wall_secs'], 1000.005)
+
+  @parameterized.parameters('episodes.csv', 'updates.csv')
+  def test_refuses_a_file_shorter_than_recorded(self, name):
+    writer = self.open()
+    self.play(writer, 1, 2)
+    state = writer.state()
+    self.play(writer, 3)
+    writer.close()
+    path = os.path.join(self.logdir, name)
+    os.truncate(path, state[name] - 1)
+    before = self.rows('episodes.csv'), self.rows('updates.csv')
+    with self.assertRaisesRegex(
+      UserError, f'{path} has {state[name] - 1} bytes, but {state[name]}'
+    ):
+      self.open(state)
+    # The other file was not cut either.
+    self.assertEqual(
+      before, (self.rows('episodes.csv'), self.rows('updates.csv'))
+    )
+    os.remove(path)
+    with self.assertRaisesRegex(UserError, 'has 0 bytes'):
+      self.open(state)
+
+  def test_logdir_that_cannot_be_made(self):
+    pathlib.Path(self.logdir).touch()
+    with self.assertRaisesRegex(
+      UserError, f'cannot write the records in {self.logdir}: File exists'
+    ):
+      self.open()
+
+  def test_full_disk(self):
+    writer = self.open()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+      absltest.mock.patch.object(os, 'fsync', side_effect=full),
+      self.assertRaisesRegex(UserError, 'No space left on device'),
+    ):
+      writer.state()
+
+
+class WriteEvaluationTest(absltest.TestCase):
+  def test_writes_all_rows(self):
+    folder = self.enter_context(tempfile.TemporaryDirectory())
+    path = os.path.join(folder, 'evaluation.csv')
+    names = ('task', 'episode', 'return', 'length', 'protocol')
+    rows = [
+      dict(zip(names, values, strict=True))
+      for values in (
+        ('pong', 0, -21.0, 3056, 'no-ops, 1 to 30'),
+        ('pong', 1, 20.5, 7000, 'no-ops, 1 to 30'),
+      )
+    ]
+    for written in (rows[:1], rows):
+      records.write_evaluation(path, written)
+      self.assertEqual(os.listdir(folder), ['evaluation.csv'])
+    self.assertEqual(
+      pathlib.Path(path).read_text().splitlines(),
+      [
+        'task,episode,return,length,protocol',
+        'pong,0,-21.0,3056,"no-ops, 1 to 30"',
+        'pong,1,20.5,7000,"no-ops, 1 to 30"',
+      ],
+    )
+    with self.assertRaises(ValueError):
+      records.write_evaluation(path, [{**rows[0], 'score': 1}])
+    self.assertLen(pathlib.Path(path).read_text().splitlines(), 3)
+
+
+if __name__ == '__main__':
+  absltest.main()
