@@ -60,6 +60,6 @@ $(INSTALLED): requirements-lock.txt
 	  "$$chosen" -m venv --clear $(VENV); \
 	fi
 	@echo 'make setup: installing requirements-lock.txt (minutes, about 1 GB)'
-	@$(RUN) -m pip install --quiet --disable-pip-version-check \
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 \
 	  -r requirements-lock.txt
 	@touch $@

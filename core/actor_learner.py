@@ -28,6 +28,7 @@ from core.types import Episode, Unroll
 MAY_CHANGE = (
   'logdir',
   'mode',
+  'stop_frames',
   'checkpoint_secs',
   'checkpoint_updates',
   'keep_checkpoints',
@@ -40,7 +41,7 @@ MAY_CHANGE = (
 
 
 def train(config: Any, agent: Any, protocol: AtariProtocol) -> int:
-  """Trains until `total_environment_frames`, resuming what is in the logdir.
+  """Trains until the config's last frame, resuming what is in the logdir.
 
   Args:
     config: a paper's Config.
@@ -60,7 +61,8 @@ def train(config: Any, agent: Any, protocol: AtariProtocol) -> int:
   learner.set_state(resume)
   source = sources.make_source(config, agent, protocol, timer, resume)
   progress = Progress(
-    config.total_environment_frames, agent.env_spec.task_names
+    config.stop_frames or config.total_environment_frames,
+    agent.env_spec.task_names,
   )
   try:
     with Interrupt() as interrupt:
@@ -76,7 +78,8 @@ def _loop(config, learner, source, records, progress, interrupt):
   """Consumes batches until the frames are spent or Ctrl-C."""
   returns = collections.defaultdict(lambda: collections.deque(maxlen=100))
   clock = _Clock(config, learner)
-  while learner.env_frames < config.total_environment_frames:
+  last_frame = config.stop_frames or config.total_environment_frames
+  while learner.env_frames < last_frame:
     batch = source.next_batch(learner.num_updates, interrupt)
     if batch is None:
       break

@@ -1,6 +1,7 @@
 """Human-normalised scores and their aggregates over a suite."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -133,13 +134,13 @@ def aggregate(
   points = statistics(matrix)
   intervals = np.full([2, len(points)], np.nan)
   if len(matrix) > 1:
-    _, by_name = library.get_interval_estimates(
-      {'': matrix},
-      statistics,
-      reps=num_bootstraps,
-      confidence_interval_size=confidence,
-      random_state=np.random.RandomState(seed),
-    )
+    with _numpy_seed(seed):
+      _, by_name = library.get_interval_estimates(
+        {'': matrix},
+        statistics,
+        reps=num_bootstraps,
+        confidence_interval_size=confidence,
+      )
     intervals = by_name['']
   return {
     name: Aggregate(*map(float, values))
@@ -147,3 +148,17 @@ def aggregate(
       ('mean', 'median', 'iqm'), points, *intervals, strict=True
     )
   }
+
+
+@contextlib.contextmanager
+def _numpy_seed(seed: int) -> Iterator[None]:
+  """Seeds NumPy's global generator for a while.
+
+  rliable 1.2.0 takes a `random_state` and then draws from the global one.
+  """
+  state = np.random.get_state()
+  np.random.seed(seed)
+  try:
+    yield
+  finally:
+    np.random.set_state(state)

@@ -29,6 +29,13 @@ class Config:
     'stops and the learning rate is 0.',
     minimum=1,
   )
+  stop_frames: int = field(
+    0,
+    'Environment frames after which to stop earlier, on the same '
+    'learning-rate schedule; 0: at total_environment_frames.',
+    minimum=0,
+    modes=('train',),
+  )
 
   # The environments.
   level_name: str = field(

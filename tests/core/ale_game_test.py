@@ -33,7 +33,9 @@ def make_ale_py_env(game, full_action_space=False, max_frames=108_000):
 def play(game, num_steps, seed=0):
   """Plays random actions; returns all observations and rewards."""
   rng = np.random.RandomState(seed)
-  steps = [game.step(rng.randint(game.action_space.n)) for _ in range(num_steps)]
+  steps = [
+    game.step(rng.randint(game.action_space.n)) for _ in range(num_steps)
+  ]
   return np.stack([s[0] for s in steps]), [s[1] for s in steps]
 
 
@@ -182,7 +184,11 @@ class StartStateTest(parameterized.TestCase):
     ('half', lambda s: s[: len(s) // 2], 'damaged'),
     ('last_byte_gone', lambda s: s[:-1], 'damaged'),
     ('byte_too_many', lambda s: s + b'x', 'damaged'),
-    ('random_bytes', lambda s: np.random.RandomState(0).bytes(len(s)), 'no ALE'),
+    (
+      'random_bytes',
+      lambda s: np.random.RandomState(0).bytes(len(s)),
+      'no ALE',
+    ),
     ('zeros', lambda s: bytes(len(s)), 'no ALE'),
     ('pickle', lambda s: b'\x80\x04\x95' + s, 'no ALE'),
     ('huge_length', lambda s: s[:24] + b'\xff\xff\xff\x7f' + s[28:], 'damaged'),

@@ -83,6 +83,13 @@ class AggregateTest(parameterized.TestCase):
     self.assertEqual(first, same)
     self.assertNotEqual(first['iqm'].low, other['iqm'].low)
 
+  def test_global_random_numbers_are_left_alone(self):
+    np.random.seed(7)
+    expected = np.random.random()
+    np.random.seed(7)
+    scores.aggregate(self.matrix, seed=0, num_bootstraps=50)
+    self.assertEqual(np.random.random(), expected)
+
   def test_one_run_has_no_interval(self):
     got = scores.aggregate(self.matrix[:1], seed=0)
     self.assertTrue(np.isnan(got['mean'].low) and np.isnan(got['mean'].high))
