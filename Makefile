@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.lock-installed
-CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.10 python3)
+CANDIDATES := python3.13 python3.12 python3.11 python3.10 python3
 
 PRINT_VERSION := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
@@ -40,7 +40,7 @@ clean:  # Remove the environment and caches; runs stay.
 $(INSTALLED): requirements-lock.txt
 	@if ! $(RUN) -m pip --version >/dev/null 2>&1; then \
 	  found=''; chosen=''; \
-	  for python in $(CANDIDATES); do \
+	  for python in $(or $(PYTHON),$(CANDIDATES)); do \
 	    version=$$("$$python" -c $(PRINT_VERSION) 2>/dev/null) || continue; \
 	    case "$$version" in \
 	      3.10|3.11|3.12|3.13) ;; \

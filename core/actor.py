@@ -18,8 +18,6 @@ from core.types import (
   Unroll,
 )
 
-ActFn = Callable[..., tuple[AgentOutput, tuple[Any, ...]]]
-
 
 class Actor:
   """Steps groups of environments in turn.
@@ -30,7 +28,7 @@ class Actor:
 
   def __init__(
     self,
-    act: ActFn,
+    act: tf.types.experimental.PolymorphicFunction,
     initial_state: Callable[[int], tuple[Any, ...]],
     groups: list[TaskEnvironments],
     env_spec: EnvSpec,
@@ -41,8 +39,8 @@ class Actor:
     """Resets all environments.
 
     Args:
-      act: maps last action, EnvOutput, core state and seed [2] to AgentOutput
-        and core state.
+      act: tf.function of last action, EnvOutput, core state and seed [2] that
+        returns AgentOutput and core state.
       initial_state: maps N to the core's initial state.
       groups: environments that step together.
       env_spec: of these environments.
@@ -139,7 +137,8 @@ class _Group:
     self.environments = environments
     self.unroll = None
     self._act = act
-    self._action_seed = action_seed
+    self._traced_act = None
+    self._action_seed = np.array(action_seed, np.int32)
     self._num_acts = np.zeros([], np.int32)
     n = environments.num_envs
     frames, _ = environments.reset(seed=environment_seed)
@@ -181,18 +180,20 @@ class _Group:
 
   def act(self, t):
     """Samples action t from environment output t - 1 and sends it."""
-    seed = np.array(self._action_seed, np.int32)
+    seed = self._action_seed.copy()
     seed[1] += self._num_acts * 64  # At most 64 groups.
-    self._num_acts += 1
+    self._num_acts = self._num_acts + 1  # Not in place: see get_arrays.
     inputs = (
       self._agent_output.action,
       self._env_output._replace(info=()),
       self._core_state,
       seed,
     )
-    # Converted here: a tf.function is slower at it than this is.
+    # Converting and choosing the trace here is cheaper than tf.function does.
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
-    outputs = self._act(*inputs)
+    if self._traced_act is None:
+      self._traced_act = self._act.get_concrete_function(*inputs)
+    outputs = self._traced_act(*inputs)
     agent_output, self._core_state = tf.nest.map_structure(
       lambda x: x.numpy(), outputs
     )
@@ -234,6 +235,7 @@ class _Group:
       agent_output=self._agent_output,
       core_state=self._core_state,
       running=self._running,
+      action_seed=self._action_seed,
       num_acts=self._num_acts,
     )
 
@@ -242,6 +244,7 @@ class _Group:
     self._agent_output = arrays['agent_output']
     self._core_state = arrays['core_state']
     self._running = arrays['running']
+    self._action_seed = arrays['action_seed']
     self._num_acts = arrays['num_acts']
 
 

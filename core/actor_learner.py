@@ -238,9 +238,7 @@ def checkpoint_directory(logdir: str) -> str:
   return os.path.join(logdir, 'checkpoints')
 
 
-def save(
-  config: Any, learner: Learner, source: Any, records: Records
-) -> None:
+def save(config: Any, learner: Learner, source: Any, records: Records) -> None:
   """Writes a checkpoint of everything that a resumed run needs.
 
   Args:
@@ -288,7 +286,8 @@ def restore(config: Any, agent: Any) -> dict[str, Any]:
     return {}
   arrays, metadata, path = restored
   checkpointing.check_config(
-    metadata['config'], json.loads(json.dumps(dataclasses.asdict(config))),
+    metadata['config'],
+    json.loads(json.dumps(dataclasses.asdict(config))),
     MAY_CHANGE,
   )
   load_variables(agent, arrays)

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import re
-import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
@@ -23,17 +22,6 @@ from core.errors import UserError
 
 _NAME = re.compile(r'checkpoint_(\d{15,})\.npz')
 _METADATA = 'metadata'
-# What reading an archive raises, depending on the byte that is wrong.
-_DAMAGE = (
-  zipfile.BadZipFile,
-  OSError,
-  EOFError,
-  KeyError,
-  NotImplementedError,
-  RuntimeError,
-  ValueError,
-  struct.error,
-)
 
 Restored = tuple[dict[str, np.ndarray], dict[str, Any], str]
 
@@ -98,7 +86,8 @@ def restore_latest(
   for path, following in itertools.zip_longest(paths, paths[1:]):
     try:
       return *_read(path), path
-    except _DAMAGE as error:
+    # Reading raises anything, depending on the byte that is wrong.
+    except Exception as error:
       reason = ' '.join(str(error).split()) or type(error).__name__
       reasons.append(f'{os.path.basename(path)}: {reason}')
       if following:

@@ -138,9 +138,7 @@ class TaskEnvironments(VectorEnv):
     ]
     num_threads = max(1, (os.cpu_count() or 1) // len(ids))
     self._envs = [
-      _make_task(
-        tasks[i], s.stop - s.start, protocol, is_training, num_threads
-      )
+      _make_task(tasks[i], s.stop - s.start, protocol, is_training, num_threads)
       for i, s in zip(ids, self._slices, strict=True)
     ]
     self._actions = [None] * len(self._envs)
@@ -162,9 +160,7 @@ class TaskEnvironments(VectorEnv):
 
   def step_async(self, actions: np.ndarray) -> None:
     """Sends int32 actions [N] and returns at once where that is possible."""
-    for i, (env, rows) in enumerate(
-      zip(self._envs, self._slices, strict=True)
-    ):
+    for i, (env, rows) in enumerate(zip(self._envs, self._slices, strict=True)):
       self._actions[i] = actions[rows]
       if hasattr(env, 'step_async'):
         env.step_async(actions[rows])
@@ -184,8 +180,10 @@ class TaskEnvironments(VectorEnv):
     columns = list(zip(*results, strict=True))
     arrays = [_concatenate(column) for column in columns[:4]]
     arrays[1] = arrays[1].astype(np.float32)
-    dones = [terminated | truncated for terminated, truncated in
-             zip(columns[2], columns[3], strict=True)]
+    dones = [
+      terminated | truncated
+      for terminated, truncated in zip(columns[2], columns[3], strict=True)
+    ]
     return (*arrays, self._merge_infos(columns[4], dones))
 
   def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:

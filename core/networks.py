@@ -54,8 +54,8 @@ class ActorCritic(snt.Module):
       use_lstm: whether a 256-unit LSTM follows the torso.
       num_values: outputs of the value head.
       precision: 'float32' or 'bfloat16', of the convolutions alone.
-      compile_parts: whether XLA compiles the scaling of frames by itself: fused,
-        it costs a tenth of TensorFlow's transpose on a CPU.
+      compile_parts: whether XLA compiles the scaling of frames by itself:
+        fused, it costs a tenth of TensorFlow's transpose on a CPU.
       name: name of the module.
     """
     super().__init__(name=name)
@@ -148,7 +148,7 @@ class DeepTorso(snt.Module):
   """The convolutions of the 15-layer residual network."""
 
   def __init__(self, dtype: tf.DType, name: str = 'deep_torso'):
-    """Declares three sections of 16, 32 and 32 channels, computed in `dtype`."""
+    """Declares three sections of 16, 32 and 32 channels in `dtype`."""
     super().__init__(name=name)
     self._dtype = dtype
     self._sections = []

@@ -99,9 +99,7 @@ class SyncSource:
     self._batcher = Batcher(config.batch_size)
     self._batches: list[Unroll] = []
 
-  def next_batch(
-    self, num_updates: int, interrupt: Interrupt
-  ) -> Unroll | None:
+  def next_batch(self, num_updates: int, interrupt: Interrupt) -> Unroll | None:
     """Plays until a batch is full; `num_updates` is the policy's version."""
     del interrupt  # The loop looks at it between batches.
     while not self._batches:
@@ -172,9 +170,7 @@ class AsyncSource:
     for thread in self._threads:
       thread.start()
 
-  def next_batch(
-    self, num_updates: int, interrupt: Interrupt
-  ) -> Unroll | None:
+  def next_batch(self, num_updates: int, interrupt: Interrupt) -> Unroll | None:
     """Waits for a batch.
 
     Args:

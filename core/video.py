@@ -41,29 +41,13 @@ def record_video(
   Raises:
     UserError: if imageio-ffmpeg is missing or the file cannot be written.
   """
-  try:
-    import imageio_ffmpeg
-  except ImportError as error:
-    raise UserError(
-      'videos need imageio-ffmpeg: pip install imageio-ffmpeg'
-    ) from error
   steps = play_game(environment, act, initial_core_state_fn, seed, options)
   episode_return, _ = next(steps)
-  picture = environment.render()
-  height, width, _ = picture.shape
-  # Even sides, which the encoder wants.
-  size = f'{width * scale // 2 * 2}:{height * scale // 2 * 2}'
   temporary = f'{path}.tmp.mp4'
   try:
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    writer = imageio_ffmpeg.write_frames(
-      temporary,
-      (width, height),
-      fps=frames_per_second,
-      macro_block_size=1,
-      output_params=['-vf', f'scale={size}:flags=neighbor'],
-    )
-    writer.send(None)
+    picture = environment.render()
+    writer = _open_writer(temporary, picture.shape, frames_per_second, scale)
     writer.send(picture.tobytes())
     for num_pictures, (reward, _) in enumerate(steps, start=1):
       if num_pictures >= max_secs * frames_per_second:
@@ -72,9 +56,31 @@ def record_video(
       writer.send(environment.render().tobytes())
     writer.close()
     os.replace(temporary, path)
-  except (OSError, RuntimeError) as error:
+  except OSError as error:  # The encoder's death is a broken pipe.
     raise UserError(f'cannot write the video {path}: {error}') from error
   finally:
     if os.path.exists(temporary):
       os.remove(temporary)
   return episode_return
+
+
+def _open_writer(path, shape, frames_per_second, scale):
+  """Starts the encoder; returns the generator to send pictures to."""
+  try:
+    import imageio_ffmpeg
+  except ImportError as error:
+    raise UserError(
+      'videos need imageio-ffmpeg: pip install imageio-ffmpeg'
+    ) from error
+  height, width, _ = shape
+  # Even sides, which the encoder wants.
+  size = f'{width * scale // 2 * 2}:{height * scale // 2 * 2}'
+  writer = imageio_ffmpeg.write_frames(
+    path,
+    (width, height),
+    fps=frames_per_second,
+    macro_block_size=1,
+    output_params=['-vf', f'scale={size}:flags=neighbor'],
+  )
+  writer.send(None)
+  return writer

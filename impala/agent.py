@@ -70,9 +70,7 @@ class Agent:
 
   # Learning.
 
-  def loss_fn(
-    self, unroll: Unroll
-  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+  def loss_fn(self, unroll: Unroll) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Computes the loss of a batch of unrolls.
 
     Args:

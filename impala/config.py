@@ -93,7 +93,9 @@ class Config:
   use_lstm: bool = field(True, 'LSTM core; Atari agents have none.')
 
   # Losses.
-  entropy_cost: float = field(0.00025, 'Weight of the entropy bonus.', minimum=0)
+  entropy_cost: float = field(
+    0.00025, 'Weight of the entropy bonus.', minimum=0
+  )
   baseline_cost: float = field(0.5, 'Weight of the value loss.', minimum=0)
   discounting: float = field(
     0.99, 'Discount per agent step.', minimum=0, maximum=1

@@ -8,8 +8,10 @@ import dataclasses
 
 from core import (
   actor_learner,
+  benchmark,
   config_flags,
   environments,
+  test_mode,
 )
 from core.atari import AtariProtocol
 from impala.agent import Agent
@@ -25,11 +27,18 @@ def main(unused_argv: list[str]) -> None:
     full_action_space=config.full_action_space,
   )
   env_spec = environments.env_spec(tasks, protocol)
-  agent = Agent(config, env_spec)
   if config.mode == 'train':
     info = config_flags.run_info(config, dataclasses.asdict(protocol))
     config_flags.write_run_info(config.logdir, info)
+  agent = Agent(config, env_spec)
+  if config.mode == 'train':
     actor_learner.train(config, agent, protocol)
+  elif config.mode == 'test':
+    test_mode.test(config, agent, protocol, tasks)
+  elif config.mode == 'save_start_states':
+    test_mode.save_states(config, agent, protocol, tasks)
+  else:
+    benchmark.benchmark(config, agent, protocol)
 
 
 if __name__ == '__main__':

@@ -104,6 +104,7 @@ class CheckTest(parameterized.TestCase):
     ('paper_uses_a_script', 'impala/agent.py', 'experiments.plots'),
     ('script_uses_a_test', 'experiments/plots.py', 'tests.impala.agent_test'),
     ('script_uses_a_tool', 'experiments/plots.py', 'tools.any'),
+    ('tool_uses_core', 'tools/any.py', 'core.types'),
   )
   def test_forbidden_import(self, user, imported):
     self._write('tools/any.py', '')

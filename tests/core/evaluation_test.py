@@ -70,15 +70,16 @@ def make_env(*environments):
 
 
 class Recorder:
-  """Acts: each row's action and core state count its steps. Remembers inputs."""
+  """An agent whose action and core state count its steps; keeps its inputs."""
 
-  def __init__(self):
+  def __init__(self, num_actions=256):
     self.calls = []
+    self._num_actions = num_actions
 
   def __call__(self, last_action, env_output, core_state, seed):
     self.calls.append((last_action, env_output, core_state, seed))
     (count,) = core_state
-    action = tf.cast(count, tf.int32) + 1
+    action = (tf.cast(count, tf.int32) + 1) % self._num_actions
     output = AgentOutput(action, tf.zeros([len(action), 2]), count)
     return output, (count + 1,)
 
@@ -215,7 +216,7 @@ class PlayEpisodesTest(parameterized.TestCase):
   def test_whole_games_of_pong(self):
     protocol = AtariProtocol(noop_max=1, max_frames_per_episode=48)
     environment = TaskEnvironments(['pong'], np.zeros(2, int), protocol, False)
-    act = Recorder()
+    act = Recorder(num_actions=6)
     rows = play(environment, 4, [0, 0], ('pong',), require_noops=True, act=act)
     environment.close()
     self.assertEqual([row['length'] for row in rows], [48] * 4)

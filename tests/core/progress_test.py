@@ -24,6 +24,7 @@ class ProgressTest(parameterized.TestCase):
       file=self.output,
       force_terminal=is_terminal,
       width=60,
+      color_system=None,
       _environ={'TERM': 'xterm'},
     )
     return progress.Progress(total, names, interval_secs, console)
@@ -95,7 +96,7 @@ class ProgressTest(parameterized.TestCase):
     shown = self.show(['pong', 'breakout'], is_terminal=True)
     episodes = {'pong': returns(-21, -20), 'breakout': returns(4.25)}
     shown.update(500, 100.0, {})
-    shown.update(1500, 100.0, episodes, 'saved [1]')
+    shown.update(1500, 100.0, episodes, 'saved [bold]')
     self.assertIn('500/2,000 frames (25.0%)', self.output.getvalue())
     # Renewed at most twice a second.
     self.assertNotIn('1,500/2,000', self.output.getvalue())
@@ -106,8 +107,8 @@ class ProgressTest(parameterized.TestCase):
     )
     self.assertRegex(text, r'pong +-20\.50')
     self.assertRegex(text, r'breakout +4\.25')
-    self.assertIn('saved [1]', text)
-    self.assertIn('━' * 20, text)
+    self.assertIn('saved [bold]', text)
+    self.assertEqual(re.findall('━+', text)[-1], '━' * 45)
     # The cursor was hidden; it is shown again.
     self.assertIn('\x1b[?25l', self.output.getvalue())
     self.assertGreater(

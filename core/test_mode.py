@@ -1,0 +1,199 @@
+"""Test mode of every paper: play a checkpoint's policy, write, print, film."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import rich.console
+import rich.progress
+
+from core import (
+  actor_learner,
+  checkpointing,
+  evaluation,
+  records,
+  score_table,
+  start_states,
+  video,
+)
+from core.ale_game import AleGame
+from core.atari import AtariProtocol
+from core.environments import TaskEnvironments, is_atari
+from core.errors import UserError
+from core.evaluation import EvaluationRow
+
+PUBLISHED = os.path.join('experiments', 'reference', 'atari57_published.csv')
+MAX_ROWS = 30  # Environments that play at once.
+
+
+def test(
+  config: Any, agent: Any, protocol: AtariProtocol, tasks: Sequence[str]
+) -> list[EvaluationRow]:
+  """Evaluates the newest checkpoint in the logdir.
+
+  Plays `test_num_episodes` whole games per task with the sampled policy, one
+  task at a time; writes evaluation.csv and evaluation.md, prints the table.
+
+  Args:
+    config: a paper's Config.
+    agent: of the architecture that was trained.
+    protocol: how Atari is played; lost lives end nothing here.
+    tasks: names of the tasks to play.
+
+  Returns:
+    One row per episode.
+
+  Raises:
+    UserError: there is no checkpoint or it does not fit the network, or start
+      states are missing.
+  """
+  env_frames = load_newest(config, agent)
+  protocol = dataclasses.replace(protocol, life_loss_is_done=False)
+  print(f'policy after {env_frames:,} environment frames', flush=True)
+  rows = []
+  with rich.progress.Progress(disable=None) as progress:
+    for task_id, task in enumerate(tasks):
+      bar = progress.add_task(task, total=config.test_num_episodes)
+      for row in _play(config, agent, protocol, tasks, task_id):
+        rows.append(row)
+        progress.advance(bar)
+      returns = [row['return'] for row in rows if row['task'] == task]
+      print(f'{task}: {np.mean(returns):.2f} in {len(returns)} episodes')
+  records.write_evaluation(os.path.join(config.logdir, 'evaluation.csv'), rows)
+  _show(config, rows)
+  if config.record_video:
+    record_videos(config, agent, protocol, tasks)
+  return rows
+
+
+def load_newest(config: Any, agent: Any) -> int:
+  """Loads the newest checkpoint's weights; returns its frame counter.
+
+  Args:
+    config: whose logdir holds the checkpoint.
+    agent: whose variables are set.
+
+  Raises:
+    UserError: there is none, or it does not fit the network.
+  """
+  directory = actor_learner.checkpoint_directory(config.logdir)
+  restored = checkpointing.restore_latest(directory, print)
+  if restored is None:
+    raise UserError(f'no checkpoint in {directory}: train there first')
+  arrays, metadata, _ = restored
+  actor_learner.load_variables(agent, arrays)
+  return metadata['env_frames']
+
+
+def save_states(
+  config: Any, agent: Any, protocol: AtariProtocol, tasks: Sequence[str]
+) -> None:
+  """Writes start states from games that the newest checkpoint plays.
+
+  Args:
+    config: a paper's Config; `start_states` is the folder to write to.
+    agent: of the architecture that was trained.
+    protocol: how Atari is played.
+    tasks: names of the games.
+
+  Raises:
+    UserError: no folder was named, or a task is no Atari game.
+  """
+  if not config.start_states:
+    raise UserError('--mode=save_start_states needs --start_states=FOLDER')
+  _check_all_atari(tasks, '--mode=save_start_states')
+  load_newest(config, agent)
+  for task in tasks:
+    paths = list(
+      start_states.save_start_states(
+        config.start_states,
+        task,
+        agent.act,
+        agent.initial_state,
+        dataclasses.replace(protocol, life_loss_is_done=False),
+        config.num_start_states,
+        config.seed,
+      )
+    )
+    print(f'{task}: {len(paths)} start states in {config.start_states}')
+
+
+def record_videos(
+  config: Any, agent: Any, protocol: AtariProtocol, tasks: Sequence[str]
+) -> None:
+  """Films one episode per Atari game into <logdir>/<game>.mp4.
+
+  Raises:
+    UserError: a task is no Atari game, or the video package is missing.
+  """
+  _check_all_atari(tasks, '--record_video')
+  for task in tasks:
+    path = os.path.join(config.logdir, f'{task}.mp4')
+    episode_return = video.record_video(
+      path,
+      AleGame(task, protocol),
+      agent.act,
+      agent.initial_state,
+      config.seed,
+      frames_per_second=60.0 / protocol.num_action_repeats,
+    )
+    print(f'{path}: return {episode_return:g}')
+
+
+def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
+  """Plays one task, from no-op starts or from start states."""
+  task = tasks[task_id]
+  act, initial_state = agent.act, agent.initial_state
+  if config.start_states:
+    _check_all_atari(tasks, '--start_states')
+    states = start_states.load_start_states(config.start_states, task)
+    line = evaluation.protocol_line(
+      protocol, f'states of {config.start_states}'
+    )
+    yield from start_states.play_start_states(
+      task, states, act, initial_state, protocol, line, config.seed
+    )
+    return
+  num_rows = min(config.test_num_episodes, MAX_ROWS)
+  task_of_row = np.full(num_rows, task_id, np.int32)
+  environment = TaskEnvironments(
+    tasks, task_of_row, protocol, is_training=False
+  )
+  line = 'whole episodes; sampled policy; raw rewards'
+  if is_atari(task):
+    line = evaluation.protocol_line(protocol)
+  try:
+    yield from evaluation.play_episodes(
+      environment,
+      act,
+      initial_state,
+      config.test_num_episodes,
+      np.zeros(num_rows, np.int32),
+      [task],
+      line,
+      config.seed,
+      config.num_action_repeats,
+      require_noops=is_atari(task) and protocol.noop_max > 0,
+    )
+  finally:
+    environment.close()
+
+
+def _show(config, rows):
+  """Prints the score table and writes it as Markdown."""
+  published = PUBLISHED if os.path.exists(PUBLISHED) else None
+  human_starts = bool(config.start_states)
+  console = rich.console.Console()
+  console.print(score_table.score_table(rows, published, human_starts))
+  markdown = score_table.score_markdown(rows, published, human_starts)
+  path = os.path.join(config.logdir, 'evaluation.md')
+  with checkpointing.atomic_file(path) as file:
+    file.write(markdown.encode())
+
+
+def _check_all_atari(tasks, flag):
+  for task in tasks:
+    if not is_atari(task):
+      raise UserError(f'{flag} is for Atari games, not {task}')

@@ -1,0 +1,255 @@
+"""Exports a compiled learner, to be checked and timed without TensorFlow.
+
+    python -m experiments.export_learner --out=FOLDER \\
+      --preset=atari_expert_deep --num_actions=18
+
+The whole update (networks, V-trace, gradients, optimiser) leaves as one
+StableHLO program beside an example of its inputs and TensorFlow's outputs.
+`run_exported.py` needs jaxlib alone to run it: on machines for whose CUDA there
+is no TensorFlow, and as a check of this one.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tree
+
+from core import checkpointing, config_flags
+from core.config_flags import field
+from core.errors import UserError
+from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
+from impala import config as impala_config
+from impala.agent import Agent
+
+NUM_ATARI_ACTIONS = 18
+NUM_DMLAB_ACTIONS = 15  # Hessel et al. 2019, table 2 (arXiv:1809.04474).
+INSTRUCTION_LENGTH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(impala_config.Config):
+  """IMPALA's config, and what to export it for."""
+
+  out: str = field('', 'Folder to write to.')
+  observation: str = field(
+    'atari',
+    'atari: 4 frames of 84x84; dmlab: a colour frame and an instruction.',
+    choices=('atari', 'dmlab'),
+  )
+  num_actions: int = field(
+    0, 'A; 0: all that there are, 18 (atari) or 15 (dmlab).', minimum=0
+  )
+
+
+PRESETS = {
+  name: Config(**dataclasses.asdict(preset))
+  for name, preset in impala_config.PRESETS.items()
+}
+
+
+def export_learner(config: Config) -> None:
+  """Compile the update, run it once and write program, example and manifest.
+
+  Args:
+    config: what to export; its batch is filled with invented experience.
+
+  Raises:
+    UserError: the config cannot be exported, or the folder not written.
+  """
+  if not config.out:
+    raise UserError('say where to write: --out=FOLDER')
+  if config.strategy != 'one_device' or config.xla == 'off':
+    raise UserError('only --strategy=one_device, compiled, can be exported')
+  env_spec = make_env_spec(config)
+  agent = Agent(dataclasses.replace(config, xla='on'), env_spec)
+  unroll = make_unroll(config, env_spec)
+  _round_weights(agent)
+
+  tensors = tree.map_structure(tf.convert_to_tensor, unroll)
+  arguments = (tensors, tf.constant(config.learning_rate, tf.float32))
+  program = agent.update.experimental_get_compiler_ir(*arguments)('stablehlo')
+  captured = _captured_variables(agent, arguments)
+
+  inputs = {
+    '.'.join(('unroll', *map(str, path))): value
+    for path, value in tree.flatten_with_path(unroll)
+  }
+  inputs['learning_rate'] = np.float32(config.learning_rate)
+  replaces = _replaced_inputs(program, len(inputs))
+  # Captured variables follow the arguments, in the order of their capture.
+  inputs |= {name: v.numpy() for name, v in captured.items()}
+  metrics = agent.update(*arguments)
+  outputs = {name: metrics[name].numpy() for name in sorted(metrics)}
+  for output_index, input_index in sorted(replaces.items()):
+    assert output_index == len(outputs), 'variables must follow metrics'
+    name = list(inputs)[input_index]
+    outputs[name] = captured[name].numpy()
+  _write(config, _without_locations(program), inputs, outputs, replaces)
+
+
+def make_env_spec(config: Config) -> EnvSpec:
+  """Describe the environments that the exported learner learns from."""
+  if config.observation == 'atari':
+    num_actions = config.num_actions or NUM_ATARI_ACTIONS
+    return EnvSpec((4, 84, 84), True, num_actions, 0, ('atari',))
+  return EnvSpec(
+    frame_shape=(config.height, config.width, 3),
+    channels_first=False,
+    num_actions=config.num_actions or NUM_DMLAB_ACTIONS,
+    instruction_length=INSTRUCTION_LENGTH,
+    task_names=('dmlab',),
+  )
+
+
+def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
+  """Invent a batch: rare rewards and ends, and an almost uniform policy.
+
+  Args:
+    config: T, B, whether there is a core, and the seed.
+    env_spec: shapes of frames, logits and instructions.
+
+  Returns:
+    Unroll of NumPy arrays, without `info` and `policy_version`.
+  """
+  rng = np.random.default_rng(config.seed)
+  shape = (config.unroll_length + 1, config.batch_size)
+
+  def normal(*shape):
+    return rng.standard_normal(shape, np.float32)
+
+  core_state = ()
+  if config.use_lstm:
+    core_state = tuple(
+      np.tanh(0.5 * normal(config.batch_size, 256)) for _ in range(2)
+    )
+  instruction = ()
+  if env_spec.instruction_length:
+    words = rng.integers(1, 1001, (config.batch_size, INSTRUCTION_LENGTH))
+    num_words = rng.integers(0, INSTRUCTION_LENGTH + 1, config.batch_size)
+    words[np.arange(INSTRUCTION_LENGTH) >= num_words[:, None]] = 0
+    instruction = np.tile(words.astype(np.int32), (shape[0], 1, 1))
+  reward = np.sign(normal(*shape)) * (rng.random(shape) < 0.2)
+  return Unroll(
+    task_id=np.zeros(config.batch_size, np.int32),
+    policy_version=(),
+    core_state=core_state,
+    env_outputs=EnvOutput(
+      reward=reward.astype(np.float32),
+      info=(),
+      done=rng.random(shape) < 0.05,
+      observation=Observation(
+        _make_frames(rng, (*shape, *env_spec.frame_shape)), instruction
+      ),
+    ),
+    agent_outputs=AgentOutput(
+      action=rng.integers(0, env_spec.num_actions, shape, np.int32),
+      policy_logits=0.3 * normal(*shape, env_spec.num_actions),
+      baseline=normal(*shape),
+    ),
+  )
+
+
+def _make_frames(rng: np.random.Generator, shape: tuple[int, ...]):
+  """Return uint8 blocks with sparse noise: lively, and small when packed."""
+  frames = rng.integers(0, 256, shape[:2] + (1,) * len(shape[2:]), np.uint8)
+  for axis, size in enumerate(shape[2:], start=2):
+    num_blocks = -(-size // 12)
+    blocks = [1] * len(shape)
+    blocks[axis] = num_blocks
+    levels = rng.integers(0, 256, (*shape[:2], *blocks[2:]), np.uint8)
+    frames = frames ^ np.repeat(levels, 12, axis).take(range(size), axis)
+  places = rng.integers(0, frames.size, frames.size // 200)
+  frames.reshape(-1)[places] = rng.integers(0, 256, places.size, np.uint8)
+  return frames
+
+
+def _round_weights(agent: Agent) -> None:
+  """Drop the weights' last 16 bits, which nobody needs and nothing packs."""
+  for variable in agent.network.trainable_variables:
+    bits = variable.numpy().view(np.uint32) & np.uint32(0xFFFF0000)
+    variable.assign(bits.view(np.float32))
+
+
+def _captured_variables(agent: Agent, arguments) -> dict[str, tf.Variable]:
+  """Return the variables that the update captured, in its order."""
+  names = {id(v.handle): (name, v) for name, v in agent.variables().items()}
+  function = agent.update.get_concrete_function(*arguments)
+  return dict(names[id(handle)] for handle in function.captured_inputs)
+
+
+def _replaced_inputs(program: str, num_arguments: int) -> dict[int, int]:
+  """Return, for each output that is a new value of an input, that input.
+
+  The compiler says so itself: such outputs may reuse their input's memory.
+  """
+  pattern = r'parameter_number = (\d+) : i64}, output_index = array<i64: (\d+)>'
+  replaces = {int(o): int(i) for i, o in re.findall(pattern, program)}
+  if not replaces or min(replaces.values()) < num_arguments:
+    raise RuntimeError('the compiled update does not say what it replaces')
+  return replaces
+
+
+def _without_locations(program: str) -> str:
+  """Remove the names and paths of the Python lines behind each operation."""
+  program = re.sub(r' loc\((?:"[^"]*"|\([^()]*\)|[^"()])*\)', '', program)
+  return re.sub(r'(?m)^#loc.*\n', '', program)
+
+
+def _write(
+  config: Config,
+  program: str,
+  inputs: dict[str, Any],
+  outputs: dict[str, Any],
+  replaces: dict[int, int],
+) -> None:
+  """Write the three files; the manifest last, as it vouches for the others."""
+  kept = dataclasses.asdict(config)
+  del kept['out'], kept['logdir']
+  agent_steps = config.unroll_length * config.batch_size
+  manifest = {
+    'unroll_length': config.unroll_length,
+    'batch_size': config.batch_size,
+    'num_action_repeats': config.num_action_repeats,
+    'env_frames_per_update': agent_steps * config.num_action_repeats,
+    'inputs': [_describe(*item) for item in inputs.items()],
+    'outputs': [
+      _describe(*item) | {'replaces_input': replaces.get(i)}
+      for i, item in enumerate(outputs.items())
+    ],
+    'tensorflow': tf.__version__,
+    'config': kept,
+  }
+  arrays = {f'input_{i:03}': x for i, x in enumerate(inputs.values())}
+  arrays |= {f'output_{i:03}': x for i, x in enumerate(outputs.values())}
+  packed = io.BytesIO()
+  np.savez_compressed(packed, **arrays)
+  files = {
+    'example.npz': packed.getvalue(),
+    'learner.mlir': program.encode(),
+    'manifest.json': (json.dumps(manifest, indent=1) + '\n').encode(),
+  }
+  for name, content in files.items():
+    with checkpointing.atomic_file(os.path.join(config.out, name)) as file:
+      file.write(content)
+
+
+def _describe(name: str, array: Any) -> dict[str, Any]:
+  return {'name': name, 'shape': array.shape, 'dtype': str(array.dtype)}
+
+
+def main(unused_argv: list[str]) -> None:
+  """Export the learner that the flags describe."""
+  config = config_flags.resolve(Config, PRESETS)
+  export_learner(config)
+  print(f'wrote {config.out}')
+
+
+if __name__ == '__main__':
+  config_flags.define(Config, PRESETS)
+  config_flags.run(main)

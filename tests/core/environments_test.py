@@ -1,0 +1,182 @@
+"""Tests of core/environments.py, but for Atari (atari_test.py)."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from core import atari57, catch, environments
+from core.atari import AtariProtocol
+from core.environments import TaskEnvironments
+from core.errors import UserError
+from core.types import EnvSpec
+from tests.user_environments import LoggingEnv
+
+PROTOCOL = AtariProtocol()
+FIRST, SECOND = (
+  f'tests.user_environments:make_{name}' for name in ('first', 'second')
+)
+
+
+def spec_of(*tasks, protocol=PROTOCOL):
+  return environments.env_spec(tasks, protocol)
+
+
+class TaskNamesTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('game', 'pong', ('pong',)),
+    ('two_games', 'pong, breakout', ('pong', 'breakout')),
+    ('catch', 'catch', ('catch',)),
+    ('users', FIRST, (FIRST,)),
+    ('atari57', 'atari57', tuple(atari57.GAMES)),
+  )
+  def test_names(self, level_name, expected):
+    self.assertEqual(environments.task_names(level_name), expected)
+
+  @parameterized.named_parameters(
+    ('misspelt', 'brekout', 'brekout.*did you mean breakout'),
+    ('one_of_two', 'pong,qbrt', 'qbrt.*did you mean qbert'),
+    ('empty', 'pong,', 'unknown Atari game'),
+    ('twice', 'pong,breakout,pong', 'pong,breakout,pong names a task twice'),
+    ('no_module', 'nowhere.at_all:make', "No module named 'nowhere'"),
+    ('no_function', 'core.catch:nothing', "no attribute 'nothing'"),
+  )
+  def test_user_errors(self, level_name, message):
+    with self.assertRaisesRegex(UserError, message):
+      environments.task_names(level_name)
+
+
+class EnvSpecTest(parameterized.TestCase):
+  def test_catch(self):
+    expected = EnvSpec((20, 20, 1), False, 3, 0, ('catch',))
+    self.assertEqual(spec_of('catch'), expected)
+
+  @parameterized.named_parameters(
+    ('minimal', False, 'breakout', 4), ('full', True, 'breakout', 18)
+  )
+  def test_atari(self, full_action_space, game, num_actions):
+    protocol = AtariProtocol(full_action_space=full_action_space)
+    expected = EnvSpec((4, 84, 84), True, num_actions, 0, (game,))
+    self.assertEqual(spec_of(game, protocol=protocol), expected)
+
+  def test_two_games_share_the_full_set(self):
+    protocol = AtariProtocol(full_action_space=True)
+    spec = spec_of('pong', 'skiing', protocol=protocol)
+    self.assertEqual(spec.num_actions, 18)
+    self.assertEqual(spec.task_names, ('pong', 'skiing'))
+
+  @parameterized.named_parameters(
+    ('actions', ('pong', 'breakout'), 'breakout .*4 actions, pong .* 6.*full_'),
+    ('frames', ('pong', 'catch'), r'catch has frames \(20, 20, 1\)'),
+    (
+      'continuous',
+      ('tests.user_environments:make_continuous',),
+      'actions discrete, not .*Box',
+    ),
+    (
+      'other_autoreset',
+      ('tests.user_environments:make_next_step',),
+      'make_next_step: build .*AutoresetMode.SAME_STEP',
+    ),
+  )
+  def test_user_errors(self, tasks, message):
+    with self.assertRaisesRegex(UserError, message):
+      spec_of(*tasks)
+
+
+class AssignTasksTest(absltest.TestCase):
+  def test_in_turn(self):
+    found = environments.assign_tasks(7, 3)
+    self.assertEqual(found.tolist(), [0, 1, 2, 0, 1, 2, 0])
+    self.assertEqual(found.dtype, np.int32)
+
+  def test_more_tasks_than_environments(self):
+    with self.assertRaisesRegex(
+      UserError, '57 tasks .* not 32: raise --num_environments'
+    ):
+      environments.assign_tasks(32, 57)
+
+
+class TaskEnvironmentsTest(parameterized.TestCase):
+  def make(self, tasks, task_id, is_training=True):
+    LoggingEnv.calls.clear()
+    envs = TaskEnvironments(
+      tasks, np.array(task_id, np.int32), PROTOCOL, is_training
+    )
+    self.addCleanup(envs.close)
+    return envs
+
+  def test_rows_of_two_tasks_stay_apart(self):
+    envs = self.make((FIRST, SECOND), [1, 0, 1])
+    self.assertEqual(envs.task_id.tolist(), [0, 1, 1])
+    frames, _ = envs.reset(seed=50)
+    self.assertEqual(frames[:, 0, 0, 0].tolist(), [100, 200, 210])
+    self.assertEqual(LoggingEnv.calls, [('reset', 1, 50), ('reset', 2, 51)])
+    for k in (1, 2, 3):
+      frames, rewards, terminated, truncated, infos = envs.step(
+        np.array([0, 1, 2], np.int32)
+      )
+      expected = [100 + k, 200 + k, 210 + k]
+      self.assertEqual(frames[:, 0, 0, 0].tolist(), expected)
+      self.assertEqual(rewards.tolist(), expected)
+      self.assertEqual(rewards.dtype, np.float32)
+      self.assertEqual(terminated.tolist(), [k == 2, k == 2, k == 3])
+      self.assertEqual(truncated.tolist(), [False] * 3)
+      # Without a word about it, an end is the end of the whole episode.
+      self.assertEqual(infos['episode_done'].tolist(), terminated.tolist())
+
+  def test_sends_to_all_before_it_receives(self):
+    envs = self.make((FIRST, SECOND), [0, 0, 1])
+    envs.reset(seed=0)
+    LoggingEnv.calls.clear()
+    envs.step_async(np.array([2, 1, 0], np.int32))
+    sent = [('send', 1, [2, 1]), ('send', 2, [0])]
+    self.assertEqual(LoggingEnv.calls, sent)
+    envs.step_wait()
+    received = [('receive', 1), ('receive', 2)]
+    self.assertEqual(LoggingEnv.calls, sent + received)
+
+  def test_closes_all(self):
+    self.make((FIRST, SECOND), [0, 1]).close()
+    self.assertEqual(LoggingEnv.calls, [('close', 1), ('close', 2)])
+
+  def test_synchronous_environments_step_when_received(self):
+    envs = self.make(('catch',), [0, 0])
+    plain = catch.make_vector_env(2, True)
+    found, _ = envs.reset(seed=4)
+    expected, _ = plain.reset(seed=4)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+      np.testing.assert_array_equal(found, expected)
+      actions = rng.integers(3, size=2)
+      envs.step_async(actions)
+      found, rewards, terminated, _, infos = envs.step_wait()
+      expected, plain_rewards, plain_terminated, _, _ = plain.step(actions)
+      np.testing.assert_array_equal(rewards, plain_rewards)
+      np.testing.assert_array_equal(terminated, plain_terminated)
+      np.testing.assert_array_equal(infos['episode_done'], terminated)
+
+  def test_state_there_and_back(self):
+    envs, others = (self.make(('catch',), [0, 0, 0]) for _ in range(2))
+    envs.reset(seed=1)
+    others.reset(seed=2)
+    for _ in range(5):
+      envs.step(np.array([0, 1, 2]))
+    others.set_state(envs.get_state())
+    for _ in range(30):
+      for a, b in zip(
+        envs.step(np.array([2, 0, 1]))[:4],
+        others.step(np.array([2, 0, 1]))[:4],
+        strict=True,
+      ):
+        np.testing.assert_array_equal(a, b)
+
+  @parameterized.named_parameters(
+    ('all', (FIRST,), [0]), ('one_of_two', ('catch', FIRST), [0, 1])
+  )
+  def test_no_state_where_one_cannot_say_it(self, tasks, task_id):
+    envs = self.make(tasks, task_id)
+    envs.reset(seed=0)
+    self.assertIsNone(envs.get_state())
+
+
+if __name__ == '__main__':
+  absltest.main()

@@ -1,0 +1,133 @@
+"""Environments as users bring them: tests name them in --level_name.
+
+Those that misbehave say when on stderr, so that a test can measure from there.
+"""
+
+import os
+import sys
+import time
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import (
+  AsyncVectorEnv,
+  AutoresetMode,
+  SyncVectorEnv,
+  VectorEnv,
+)
+
+from core.catch import Catch
+
+FAILING_STEP = 40
+SAME_STEP = AutoresetMode.SAME_STEP
+
+
+class FailingCatch(Catch):
+  """Catch that raises at its 40th step; its process is announced."""
+
+  def __init__(self):
+    self._num_steps = 0
+    print(f'process {os.getpid()}', file=sys.stderr, flush=True)
+
+  def step(self, action):
+    self._num_steps += 1
+    if self._num_steps == FAILING_STEP:
+      print(f'raised at {time.time()}', file=sys.stderr, flush=True)
+      raise ArithmeticError('the ball is lost')
+    return super().step(action)
+
+
+class SleepingCatch(Catch):
+  """Catch that sleeps at its 40th step, long after any test has given up."""
+
+  def __init__(self):
+    self._num_steps = 0
+
+  def step(self, action):
+    self._num_steps += 1
+    if self._num_steps == FAILING_STEP:
+      print(f'sleeping at {time.time()}', file=sys.stderr, flush=True)
+      end = time.monotonic() + 600
+      while time.monotonic() < end:  # A signal ends a sleep.
+        time.sleep(1)
+    return super().step(action)
+
+
+class LoggingEnv(VectorEnv):
+  """Two counters per row; `calls` tells in what order it was used.
+
+  The reward of row i at step k is 100 x scale + 10 i + k, its frame likewise;
+  row i's episode ends with every (i + 2)nd step.
+  """
+
+  metadata = {'autoreset_mode': SAME_STEP}
+  calls = []
+
+  def __init__(self, num_envs, scale):
+    self.num_envs = num_envs
+    self.single_observation_space = gymnasium.spaces.Box(
+      0, 255, (4, 4, 1), np.uint8
+    )
+    self.single_action_space = gymnasium.spaces.Discrete(3)
+    self._scale = scale
+    self._rows = np.arange(num_envs)
+    self._num_steps = 0
+
+  def reset(self, *, seed=None, options=None):
+    self.calls.append(('reset', self._scale, seed))
+    self._num_steps = 0
+    return self._frames(), {}
+
+  def step_async(self, actions):
+    self.calls.append(('send', self._scale, actions.tolist()))
+    self._num_steps += 1
+
+  def step_wait(self):
+    self.calls.append(('receive', self._scale))
+    rewards = 100.0 * self._scale + 10.0 * self._rows + self._num_steps
+    terminations = self._num_steps % (self._rows + 2) == 0
+    truncations = np.zeros(self.num_envs, bool)
+    return self._frames(), rewards, terminations, truncations, {}
+
+  def close_extras(self, **kwargs):
+    self.calls.append(('close', self._scale))
+
+  def _frames(self):
+    level = 100 * self._scale + 10 * self._rows + self._num_steps
+    return np.ones([self.num_envs, 4, 4, 1], np.uint8) * np.uint8(
+      level[:, None, None, None]
+    )
+
+
+def make_failing(num_envs, is_training):
+  return SyncVectorEnv([FailingCatch] * num_envs, autoreset_mode=SAME_STEP)
+
+
+def make_failing_processes(num_envs, is_training):
+  return AsyncVectorEnv([FailingCatch] * num_envs, autoreset_mode=SAME_STEP)
+
+
+def make_sleeping(num_envs, is_training):
+  return SyncVectorEnv([SleepingCatch] * num_envs, autoreset_mode=SAME_STEP)
+
+
+def make_processes(num_envs, is_training):
+  return AsyncVectorEnv([Catch] * num_envs, autoreset_mode=SAME_STEP)
+
+
+def make_first(num_envs, is_training):
+  return LoggingEnv(num_envs, 1)
+
+
+def make_second(num_envs, is_training):
+  return LoggingEnv(num_envs, 2)
+
+
+def make_next_step(num_envs, is_training):
+  return SyncVectorEnv([Catch] * num_envs)
+
+
+def make_continuous(num_envs, is_training):
+  env = LoggingEnv(num_envs, 1)
+  env.single_action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+  return env
