@@ -5,12 +5,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+BENCH := $(RUN) -m impala.experiment --mode=benchmark --level_name=pong
 INSTALLED := $(VENV)/.lock-installed
 CANDIDATES := python3.13 python3.12 python3.11 python3.10 python3
 
 PRINT_VERSION := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow lint bench results clean
 
 setup: $(INSTALLED)  # Create .venv and install the tested set.
 
@@ -28,8 +29,12 @@ lint: setup
 	$(RUN) -m ruff format --check .
 
 bench: setup  # Frames per second, by phase; close other programs first.
-	$(RUN) -m impala.experiment --mode=benchmark \
-	  --preset=atari_expert_shallow --level_name=pong
+	$(BENCH) --preset=atari_expert_shallow
+	$(BENCH) --preset=atari_expert_deep
+	$(BENCH) --preset=atari_expert_deep --precision=bfloat16
+
+results: setup  # Write the table of recorded results into README.md.
+	$(RUN) -m experiments.results_table --write
 
 clean:  # Remove the environment and caches; runs stay.
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -19,6 +19,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
   Returns:
     A tf.distribute strategy.
   """
+  for gpu in tf.config.list_physical_devices('GPU'):
+    # TensorFlow would take all of the memory at once.
+    tf.config.experimental.set_memory_growth(gpu, True)
   if name == 'one_device':
     return tf.distribute.get_strategy()
   kind = 'GPU' if tf.config.list_logical_devices('GPU') else 'CPU'
@@ -87,7 +90,8 @@ def compile_update(
   def distributed_update(unrolls, learning_rate):
     per_replica = strategy.run(replica_gradients, args=(unrolls,))
     gradients, metrics = tf.nest.map_structure(
-      lambda x: strategy.reduce('SUM', x, axis=None), per_replica
+      lambda x: None if x is None else strategy.reduce('SUM', x, axis=None),
+      per_replica,
     )
     return {**metrics, **apply_fn(gradients, learning_rate)}
 

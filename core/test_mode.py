@@ -129,6 +129,7 @@ def record_videos(
     UserError: a task is no Atari game, or the video package is missing.
   """
   _check_all_atari(tasks, '--record_video')
+  protocol = dataclasses.replace(protocol, life_loss_is_done=False)
   for task in tasks:
     path = os.path.join(config.logdir, f'{task}.mp4')
     episode_return = video.record_video(

@@ -4,9 +4,8 @@
       --preset=atari_expert_deep --num_actions=18
 
 The whole update (networks, V-trace, gradients, optimiser) leaves as one
-StableHLO program beside an example of its inputs and TensorFlow's outputs.
-`run_exported.py` needs jaxlib alone to run it: on machines for whose CUDA there
-is no TensorFlow, and as a check of this one.
+StableHLO program beside an example of its inputs and TensorFlow's outputs. With
+them, `run_exported.py` needs no TensorFlow, nor the CUDA that it was built for.
 """
 
 import dataclasses
@@ -65,7 +64,7 @@ def export_learner(config: Config) -> None:
   if not config.out:
     raise UserError('say where to write: --out=FOLDER')
   if config.strategy != 'one_device' or config.xla == 'off':
-    raise UserError('only --strategy=one_device, compiled, can be exported')
+    raise UserError('exports are compiled and --strategy=one_device')
   env_spec = make_env_spec(config)
   agent = Agent(dataclasses.replace(config, xla='on'), env_spec)
   unroll = make_unroll(config, env_spec)
@@ -123,11 +122,7 @@ def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
   def normal(*shape):
     return rng.standard_normal(shape, np.float32)
 
-  core_state = ()
-  if config.use_lstm:
-    core_state = tuple(
-      np.tanh(0.5 * normal(config.batch_size, 256)) for _ in range(2)
-    )
+  core_state = np.tanh(0.5 * normal(2, config.batch_size, 256))
   instruction = ()
   if env_spec.instruction_length:
     words = rng.integers(1, 1001, (config.batch_size, INSTRUCTION_LENGTH))
@@ -138,7 +133,7 @@ def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
   return Unroll(
     task_id=np.zeros(config.batch_size, np.int32),
     policy_version=(),
-    core_state=core_state,
+    core_state=tuple(core_state) if config.use_lstm else (),
     env_outputs=EnvOutput(
       reward=reward.astype(np.float32),
       info=(),
@@ -209,8 +204,6 @@ def _write(
   replaces: dict[int, int],
 ) -> None:
   """Write the three files; the manifest last, as it vouches for the others."""
-  kept = dataclasses.asdict(config)
-  del kept['out'], kept['logdir']
   agent_steps = config.unroll_length * config.batch_size
   manifest = {
     'unroll_length': config.unroll_length,
@@ -223,7 +216,9 @@ def _write(
       for i, item in enumerate(outputs.items())
     ],
     'tensorflow': tf.__version__,
-    'config': kept,
+    'config': dataclasses.asdict(
+      dataclasses.replace(config, out='', logdir='')
+    ),
   }
   arrays = {f'input_{i:03}': x for i, x in enumerate(inputs.values())}
   arrays |= {f'output_{i:03}': x for i, x in enumerate(outputs.values())}

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OLDEST_JAXLIB = (0, 6, 2)
-# Another order of summing differs by 1e-5; on an accelerator the order is free,
-# and a few units more fall on the other side of a ReLU.
+# An accelerator sums in any order; a few units more change their ReLU's side.
 CPU_TOLERANCE = 1e-4
 ACCELERATOR_TOLERANCE = 1e-3
+
+_BAD = (ValueError, LookupError, TypeError)
 
 
 class Failure(Exception):
@@ -41,23 +42,6 @@ class Example(NamedTuple):
   program: str
   inputs: list[np.ndarray]
   outputs: list[np.ndarray]
-
-
-class Device(NamedTuple):
-  """Name and platform; what compiles a text for it; what copies onto it."""
-
-  name: str
-  platform: str
-  compile: Callable[[str], Any]
-  put: Callable[[np.ndarray], Any]
-
-
-class Run(NamedTuple):
-  """The first update's relative errors, and the secs of those after it."""
-
-  errors: list[float]
-  update_secs: list[float]
-  compile_secs: float
 
 
 def load_example(folder: str) -> Example:
@@ -81,50 +65,31 @@ def load_example(folder: str) -> Example:
           if found != (wanted['shape'], wanted['dtype']):
             raise ValueError(f'{wanted["name"]} is {found}')
           loaded.append(array)
-  except FileNotFoundError as error:
-    raise Failure(f'{error.filename} is missing: not an export') from error
   except OSError as error:
-    raise Failure(f'cannot read {folder}: {error.strerror}') from error
-  except (
-    *(ValueError, LookupError, TypeError, EOFError),
-    *(zipfile.BadZipFile, zlib.error),
-  ) as error:
+    raise Failure(f'cannot read {error.filename}: {error.strerror}') from error
+  except (*_BAD, EOFError, zlib.error, zipfile.BadZipFile) as error:
     raise Failure(f'{folder} is damaged: {error}') from error
   return Example(manifest, program, **arrays)
 
 
-def open_device() -> Device:
-  """Return jax's first device or, without jax, the CPU.
-
-  Raises:
-    Failure: there is no jaxlib, or an old one.
-  """
+def open_device() -> tuple[Any, Callable[[np.ndarray], Any]]:
+  """Return jax's first device, without jax the CPU, and what copies onto it."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's chatter.
   try:
     import jaxlib
     from jaxlib import xla_client
   except ImportError as error:
     raise Failure('jaxlib is missing: pip install jaxlib') from error
-  version = tuple(int(n) for n in re.findall(r'\d+', jaxlib.__version__)[:3])
-  if version < OLDEST_JAXLIB:
+  version = re.findall(r'\d+', jaxlib.__version__)[:3]
+  if tuple(map(int, version)) < OLDEST_JAXLIB:
     raise Failure(f'jaxlib {jaxlib.__version__} is old: pip install -U jaxlib')
   try:
     import jax
   except ImportError:
     device = xla_client.make_cpu_client().devices()[0]
-    put = _make_put(xla_client, device)
-  else:
-    device = jax.devices()[0]
-
-    def put(array):
-      return jax.device_put(array, device)
-
-  def compile_program(program):
-    devices = xla_client.DeviceList((device,))
-    options = xla_client.CompileOptions()
-    return device.client.compile_and_load(program, devices, options)
-
-  return Device(device.device_kind, device.platform, compile_program, put)
+    return device, _make_put(xla_client, device)
+  device = jax.devices()[0]
+  return device, lambda array: jax.device_put(array, device)
 
 
 def _make_put(xla_client, device) -> Callable[[np.ndarray], Any]:
@@ -140,8 +105,9 @@ def _make_put(xla_client, device) -> Callable[[np.ndarray], Any]:
       return xla_client.HloSharding.replicate()
 
   def put(array):
-    kind = {'shape': array.shape, 'dtype': array.dtype, 'ndim': array.ndim}
-    kind = types.SimpleNamespace(**kind, weak_type=False)
+    kind = types.SimpleNamespace(
+      shape=array.shape, dtype=array.dtype, ndim=array.ndim, weak_type=False
+    )
     return xla_client.batched_device_put(
       kind, Sharding(device), [array], [device], enable_x64=False
     )
@@ -163,27 +129,30 @@ def relative_error(
   """
   if output.shape != expected.shape or output.dtype != expected.dtype:
     return float('inf')
-  scale = np.max(np.abs(expected))
+  difference = np.max(np.abs(output - expected))
+  scale = max(np.max(np.abs(expected)), np.finfo(np.float32).tiny)
   if replaced is not None:
     scale = max(np.max(np.abs(expected - replaced)), 0.01 * scale)
-  difference = np.max(np.abs(output - expected))
-  if difference == 0.0:
-    return 0.0
-  return float(difference / scale) if scale else float('inf')
+  return float(difference / scale) if difference else 0.0
 
 
-def run(example: Example, device: Device, program: str, repeats: int) -> Run:
-  """Compile the program, check one update and time more.
+def make_update(
+  example: Example, program: str, device: Any, put: Callable
+) -> Callable[[], list[Any]]:
+  """Compile; return a function that updates once and returns the outputs.
 
-  Every update takes over the variables of the one before, whose memory it may
-  reuse, as in training. The batch stays on the device.
+  As in training, every update takes over the last one's variables, in place;
+  the batch stays on the device.
   """
+  from jaxlib import xla_client
+
+  devices = xla_client.DeviceList((device,))
+  executable = device.client.compile_and_load(
+    program, devices, xla_client.CompileOptions()
+  )
   replaces = [o['replaces_input'] for o in example.manifest['outputs']]
-  start = time.perf_counter()
-  executable = device.compile(program)
-  compile_secs = time.perf_counter() - start
-  # Copies, as an update may write where its inputs were.
-  arguments = [device.put(array.copy()) for array in example.inputs]
+  # Copies: an update may write where its inputs were.
+  arguments = [put(array.copy()) for array in example.inputs]
 
   def update():
     results = executable.execute_sharded(arguments)
@@ -194,15 +163,15 @@ def run(example: Example, device: Device, program: str, repeats: int) -> Run:
         arguments[replaced] = output
     return outputs
 
-  outputs = [np.asarray(output) for output in update()]
+  return update
+
+
+def find_errors(example: Example, outputs: list[Any]) -> list[float]:
+  """Return the relative error of each output of the first update."""
+  replaces = [o['replaces_input'] for o in example.manifest['outputs']]
   before = [None if i is None else example.inputs[i] for i in replaces]
-  errors = list(map(relative_error, outputs, example.outputs, before))
-  update_secs = []
-  for _ in range(repeats):
-    start = time.perf_counter()
-    update()
-    update_secs.append(time.perf_counter() - start)
-  return Run(errors, update_secs, compile_secs)
+  outputs = map(np.asarray, outputs)
+  return list(map(relative_error, outputs, example.outputs, before))
 
 
 def check(example: Example, errors: list[float], tolerance: float) -> None:
@@ -212,33 +181,48 @@ def check(example: Example, errors: list[float], tolerance: float) -> None:
     verdict = 'pass' if error <= tolerance else 'FAIL'  # NaN fails.
     num_failed += verdict == 'FAIL'
     print(f'{verdict} {error:8.1e} {output["name"]}')
-  what = f'of {len(errors)} outputs differ by more than {tolerance:g}'
+  what = (
+    f'{len(errors)} outputs differ by more than {tolerance:g}, relative to '
+  )
+  what += 'their largest value or, of variables, step'
   if num_failed:
-    raise Failure(f'{num_failed} {what}')
-  print(f'None {what}, relative to the largest value, or step of a variable.')
+    raise Failure(f'{num_failed} of {what}')
+  print(f'None of {what}')
 
 
-def report(folder: str, frames: int, device: Device, runs: dict[str, Run]):
-  """Print the times and write them to `timing_<device>.json`."""
-  timing = {'device': device.name, 'env_frames_per_update': frames}
-  for name, done in runs.items():
-    secs = statistics.median(done.update_secs)
-    timing[name] = {
-      'ms_per_update': 1000 * secs,
-      'env_frames_per_sec': frames / secs,
-      'num_updates': len(done.update_secs),
-      'compile_secs': done.compile_secs,
-      'largest_error': max(done.errors),
+def run(example: Example, args: argparse.Namespace) -> dict[str, Any]:
+  """Check one update and time more; return what was measured."""
+  device, put = open_device()
+  variants = {'default_precision': example.program}
+  default_tolerance = CPU_TOLERANCE
+  if device.platform != 'cpu':
+    # Checked without TF32, which TensorFlow's outputs never saw.
+    full = re.sub(r'\bDEFAULT\b', 'HIGHEST', example.program)
+    variants = {'full_precision': full, **variants}
+    default_tolerance = ACCELERATOR_TOLERANCE
+  tolerance = default_tolerance if args.tolerance is None else args.tolerance
+  name = device.device_kind
+  timing = {'device': name, 'num_updates': args.repeats}
+  for variant, program in variants.items():
+    update = make_update(example, program, device, put)
+    errors = find_errors(example, update())
+    if variant == next(iter(variants)):
+      check(example, errors, tolerance)
+    secs = []
+    for _ in range(args.repeats):
+      start = time.perf_counter()
+      update()
+      secs.append(time.perf_counter() - start)
+    median = statistics.median(secs)
+    rate = example.manifest['env_frames_per_update'] / median
+    timing[variant] = {
+      'ms_per_update': 1000 * median,
+      'env_frames_per_sec': rate,
+      'largest_error': max(errors),
     }
-    print(
-      f'{device.name}, {name}: {1000 * secs:.2f} ms/update, '
-      f'{frames / secs:,.0f} env frames/s (median of {len(done.update_secs)}), '
-      f'largest error {max(done.errors):.1e}'
-    )
-  name = re.sub(r'[^\w.-]+', '_', device.name)
-  path = os.path.join(folder, f'timing_{name}.json')
-  with open(path, 'w', encoding='utf-8') as file:
-    file.write(json.dumps(timing, indent=1) + '\n')
+    print(f'{name}, {variant}: {1000 * median:.2f} ms/update,', end=' ')
+    print(f'{rate:,.0f} env frames/s, largest error {max(errors):.1e}')
+  return timing
 
 
 def main(argv: list[str]) -> None:
@@ -252,26 +236,14 @@ def main(argv: list[str]) -> None:
   if args.repeats < 1:
     raise Failure('--repeats must be at least 1')
   example = load_example(args.folder)
-  device = open_device()
-  variants = {'default_precision': example.program}
-  tolerance = CPU_TOLERANCE
-  if device.platform != 'cpu':
-    # Checked without TF32, which is not what TensorFlow computed; timed both
-    # ways.
-    full = re.sub(r'\bDEFAULT\b', 'HIGHEST', example.program)
-    variants = {'full_precision': full, **variants}
-    tolerance = ACCELERATOR_TOLERANCE
-  if args.tolerance is not None:
-    tolerance = args.tolerance
-  runs = {}
   try:
-    for name, program in variants.items():
-      runs[name] = run(example, device, program, args.repeats)
-      if len(runs) == 1:
-        check(example, runs[name].errors, tolerance)
-    report(args.folder, example.manifest['env_frames_per_update'], device, runs)
-  except (RuntimeError, ValueError, LookupError) as error:
+    timing = run(example, args)
+  except (RuntimeError, *_BAD) as error:
     raise Failure(f'{args.folder} does not run: {error}') from error
+  name = re.sub(r'[^\w.-]+', '_', timing['device'])
+  path = os.path.join(args.folder, f'timing_{name}.json')
+  with open(path, 'w', encoding='utf-8') as file:
+    file.write(json.dumps(timing, indent=1) + '\n')
 
 
 if __name__ == '__main__':
@@ -279,3 +251,5 @@ if __name__ == '__main__':
     main(sys.argv[1:])
   except Failure as failure:
     sys.exit('error: ' + str(failure).split('\n')[0])
+  except OSError as error:
+    sys.exit(f'error: cannot write {error.filename}: {error.strerror}')

@@ -1,13 +1,16 @@
 """Short training runs for tests, in this process or in one of their own."""
 
+import contextlib
 import csv
 import dataclasses
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,21 +20,20 @@ from impala.agent import Agent
 from impala.config import DEBUG, Config
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-WALL_CLOCK = ('wall_secs', 'frames_per_sec')  # And all phases, `*_secs`.
-
-TINY = dict(
-  actor_mode='sync',
-  num_environments=4,
-  num_groups=2,
-  batch_size=4,
-  unroll_length=5,
-  checkpoint_updates=7,
-)
+TIMEOUT_SECS = 240
 
 
 def tiny_config(**changes: Any) -> Config:
   """Returns the debug preset, smaller: an update is 20 frames."""
-  return dataclasses.replace(DEBUG, **{**TINY, **changes})
+  tiny = dict(
+    actor_mode='sync',
+    num_environments=4,
+    num_groups=2,
+    batch_size=4,
+    unroll_length=5,
+    checkpoint_updates=7,
+  )
+  return dataclasses.replace(DEBUG, **{**tiny, **changes})
 
 
 def protocol_of(config: Config) -> AtariProtocol:
@@ -50,50 +52,99 @@ def make_agent(config: Config) -> Agent:
 
 def train(config: Config) -> int:
   """Trains in this process, as the experiment does; returns the frames."""
-  agent = make_agent(config)
-  return actor_learner.train(config, agent, protocol_of(config))
+  return actor_learner.train(config, make_agent(config), protocol_of(config))
 
 
-def start(config: Config, **popen_arguments: Any) -> subprocess.Popen:
-  """Starts the experiment in a process of its own, output piped."""
-  flags = [
-    f'--{name}={value}'
-    for name, value in dataclasses.asdict(config).items()
-    if value != getattr(DEBUG, name)
-  ]
-  return subprocess.Popen(
-    [sys.executable, '-m', 'impala.experiment', '--preset=debug', *flags],
-    cwd=ROOT,
-    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    **popen_arguments,
-  )
+class Finished(NamedTuple):
+  """How a run in a process of its own ended.
 
-
-def finish(process: subprocess.Popen, timeout: float = 240) -> tuple[str, str]:
-  """Waits for the end; returns stdout and stderr. None outlives a test."""
-  try:
-    return process.communicate(timeout=timeout)
-  finally:
-    process.kill()
-
-
-def wait_for_updates(
-  process: subprocess.Popen, config: Config, num_updates: int
-) -> None:
-  """Waits until updates.csv has that many rows.
-
-  Raises:
-    AssertionError: the process ended before.
+  Attributes:
+    status: exit status, negative after a signal.
+    stdout: what it printed.
+    stderr: likewise.
+    time: wall clock at its end.
+    left_children: whether a process that it started was still there.
   """
-  path = pathlib.Path(config.logdir, 'updates.csv')
-  deadline = time.monotonic() + 240
-  while not path.exists() or path.read_bytes().count(b'\n') <= num_updates:
-    if process.poll() is not None or time.monotonic() > deadline:
-      raise AssertionError(f'no {num_updates} updates: {finish(process, 5)}')
-    time.sleep(0.002)
+
+  status: int
+  stdout: str
+  stderr: str
+  time: float
+  left_children: bool
+
+
+class Run:
+  """The experiment in a process of its own, which no test outlives."""
+
+  def __init__(self, config: Config, **popen_arguments: Any):
+    """Starts it."""
+    flags = [
+      f'--{name}={value}'
+      for name, value in dataclasses.asdict(config).items()
+      if value != getattr(DEBUG, name)
+    ]
+    self._config = config
+    # Files: a child that lives on would hold a pipe open.
+    self._outputs = [tempfile.TemporaryFile() for _ in range(2)]
+    self.process = subprocess.Popen(
+      [sys.executable, '-m', 'impala.experiment', '--preset=debug', *flags],
+      cwd=ROOT,
+      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+      stdout=self._outputs[0],
+      stderr=self._outputs[1],
+      start_new_session=True,
+      **popen_arguments,
+    )
+
+  def wait_for_updates(self, num_updates: int) -> None:
+    """Waits until updates.csv has that many rows."""
+    path = pathlib.Path(self._config.logdir, 'updates.csv')
+    self._wait(
+      lambda: path.exists() and path.read_bytes().count(b'\n') > num_updates
+    )
+
+  def wait_for_stderr(self, text: str) -> None:
+    """Waits until the run said `text`."""
+    self._wait(lambda: text in self._read(1))
+
+  def signal(self, number: int) -> None:
+    """Sends a signal to all of its processes, as a terminal does."""
+    os.killpg(self.process.pid, number)
+
+  def finish(self, timeout: float = TIMEOUT_SECS) -> Finished:
+    """Waits for the end and cleans up."""
+    try:
+      status = self.process.wait(timeout)
+      end = time.time()
+      time.sleep(0.2)  # For children to be reaped.
+      return Finished(
+        status, self._read(0), self._read(1), end, self._has_members()
+      )
+    finally:
+      with contextlib.suppress(ProcessLookupError):
+        self.signal(signal.SIGKILL)
+      self.process.wait()
+      for file in self._outputs:
+        file.close()
+
+  def _wait(self, is_true):
+    deadline = time.monotonic() + TIMEOUT_SECS
+    while not is_true():
+      if self.process.poll() is not None or time.monotonic() > deadline:
+        raise AssertionError(f'waited in vain: {self.finish(1)}')
+      time.sleep(0.002)
+
+  def _read(self, index):
+    # By position: the child writes at the offset that both share.
+    descriptor = self._outputs[index].fileno()
+    return os.pread(descriptor, 2**20, 0).decode(errors='replace')
+
+  def _has_members(self):
+    try:
+      self.signal(0)
+    except ProcessLookupError:
+      return False
+    return True
 
 
 def rows(config: Config, name: str) -> list[dict[str, str]]:
@@ -115,24 +166,23 @@ def timeless(row: dict[str, str]) -> dict[str, str]:
   return {
     name: value
     for name, value in row.items()
-    if name not in WALL_CLOCK and not name.endswith('_secs')
+    if name != 'frames_per_sec' and not name.endswith('_secs')
   }
 
 
-def assert_same_run(first: Config, second: Config) -> None:
+def assert_same_run(found: Config, expected: Config) -> None:
   """Asserts that two finished runs are equal to the bit, but for the clock."""
   for name in ('updates.csv', 'episodes.csv'):
     ours, theirs = (
-      [timeless(r) for r in rows(c, name)] for c in (first, second)
+      [timeless(row) for row in rows(config, name)]
+      for config in (found, expected)
     )
-    assert ours, name
+    assert theirs, name
     for a, b in zip(ours, theirs, strict=True):
       assert a == b, (name, a, b)
-  (arrays, metadata), (others, other_metadata) = restore(first), restore(second)
+  (arrays, metadata), (others, other_metadata) = map(restore, (found, expected))
   assert arrays.keys() == others.keys()
   for name, array in arrays.items():
-    np.testing.assert_array_equal(
-      array, others[name], strict=True, err_msg=name
-    )
+    np.testing.assert_array_equal(array, others[name], name, strict=True)
   for name in ('env_frames', 'num_updates', 'source', 'task_names'):
     assert metadata[name] == other_metadata[name], name

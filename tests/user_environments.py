@@ -23,17 +23,30 @@ SAME_STEP = AutoresetMode.SAME_STEP
 
 
 class FailingCatch(Catch):
-  """Catch that raises at its 40th step; its process is announced."""
+  """Catch that raises at its 40th step."""
 
   def __init__(self):
     self._num_steps = 0
-    print(f'process {os.getpid()}', file=sys.stderr, flush=True)
 
   def step(self, action):
     self._num_steps += 1
     if self._num_steps == FAILING_STEP:
       print(f'raised at {time.time()}', file=sys.stderr, flush=True)
       raise ArithmeticError('the ball is lost')
+    return super().step(action)
+
+
+class DyingCatch(Catch):
+  """Catch whose process ends without a word at its 40th step."""
+
+  def __init__(self):
+    self._num_steps = 0
+
+  def step(self, action):
+    self._num_steps += 1
+    if self._num_steps == FAILING_STEP:
+      print(f'raised at {time.time()}', file=sys.stderr, flush=True)
+      os._exit(3)
     return super().step(action)
 
 
@@ -107,8 +120,16 @@ def make_failing_processes(num_envs, is_training):
   return AsyncVectorEnv([FailingCatch] * num_envs, autoreset_mode=SAME_STEP)
 
 
+def make_dying_processes(num_envs, is_training):
+  return AsyncVectorEnv([DyingCatch] * num_envs, autoreset_mode=SAME_STEP)
+
+
 def make_sleeping(num_envs, is_training):
   return SyncVectorEnv([SleepingCatch] * num_envs, autoreset_mode=SAME_STEP)
+
+
+def make_catch(num_envs, is_training):
+  return SyncVectorEnv([Catch] * num_envs, autoreset_mode=SAME_STEP)
 
 
 def make_processes(num_envs, is_training):

@@ -109,6 +109,16 @@ class AleGameTest(parameterized.TestCase):
     self.assertEqual(starts[0], starts[1])
     self.assertNotEqual(starts[0], starts[2])
 
+  def test_seed_fixes_sticky_actions(self):
+    protocol = dataclasses.replace(PROTOCOL, repeat_action_probability=0.5)
+    game = AleGame('breakout', protocol)
+    last_frames = []
+    for seed in (1, 1, 2):
+      game.reset(seed=seed)
+      last_frames.append(play(game, 60)[0][-1])
+    np.testing.assert_array_equal(last_frames[0], last_frames[1])
+    self.assertTrue(np.any(last_frames[0] != last_frames[2]))
+
   def test_render_shows_the_screen_in_colour(self):
     game = AleGame('pong', PROTOCOL)
     game.reset(seed=0)

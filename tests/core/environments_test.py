@@ -170,7 +170,14 @@ class TaskEnvironmentsTest(parameterized.TestCase):
         np.testing.assert_array_equal(a, b)
 
   @parameterized.named_parameters(
-    ('all', (FIRST,), [0]), ('one_of_two', ('catch', FIRST), [0, 1])
+    ('vector', (FIRST,), [0]),
+    # Catch could, but not out of another process.
+    ('processes', ('tests.user_environments:make_processes',), [0]),
+    (
+      'one_of_two',
+      ('catch', 'tests.user_environments:make_processes'),
+      [0, 1],
+    ),
   )
   def test_no_state_where_one_cannot_say_it(self, tasks, task_id):
     envs = self.make(tasks, task_id)

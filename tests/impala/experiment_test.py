@@ -1,0 +1,147 @@
+"""The command: flag files, modes, and what it says to wrong input."""
+
+import dataclasses
+import glob
+import os
+import subprocess
+import sys
+
+import numpy as np
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from core import config_flags, environments
+from impala import config as impala_config
+from impala.agent import Agent
+from impala.config import PRESETS, Config
+from tests import runs, unrolls
+
+FLAG_FILES = sorted(glob.glob(f'{runs.ROOT}/experiments/impala/*.flags'))
+
+
+def parse(*arguments: str) -> Config:
+  """Returns the config of a command line."""
+  values = flags.FlagValues()
+  config_flags.define(Config, PRESETS, values)
+  argv = ['experiment', *arguments]
+  values(argv)
+  return config_flags.resolve(Config, PRESETS, values, argv)
+
+
+class FlagFilesTest(parameterized.TestCase):
+  def test_there_are_flag_files(self):
+    names = [os.path.basename(path) for path in FLAG_FILES]
+    self.assertContainsSubset(
+      ['table_c1_shallow.flags', 'table_c1_deep.flags', 'demo.flags'], names
+    )
+    self.assertIn('table_4_multitask.flags', names)
+
+  @parameterized.parameters(*FLAG_FILES)
+  def test_builds_its_agent_and_performs_an_update(self, path):
+    config = parse(f'--flagfile={path}')
+    tasks = environments.task_names(config.level_name)
+    spec = environments.env_spec(tasks, runs.protocol_of(config))
+    agent = Agent(config, spec)
+    # The file's network at the file's batch would take minutes: 4 x 2 does.
+    unroll = unrolls.random_unroll(4, 2, spec, config.use_lstm)
+    before = [v.numpy() for v in agent.network.trainable_variables]
+    metrics = agent.update(
+      unrolls.learner_input(unroll), np.float32(config.learning_rate)
+    )
+    self.assertTrue(np.isfinite(metrics['total_loss']))
+    for old, new in zip(before, agent.network.trainable_variables, strict=True):
+      self.assertFalse(np.array_equal(old, new), new.name)
+
+  def test_expert_files_hold_table_g1(self):
+    config = parse(
+      f'--flagfile={runs.ROOT}/experiments/impala/table_c1_shallow.flags'
+    )
+    table_g1 = dict(
+      total_environment_frames=200_000_000,
+      unroll_length=20,
+      batch_size=32,
+      learning_rate=0.0006,
+      epsilon=0.01,
+      decay=0.99,
+      momentum=0.0,
+      entropy_cost=0.01,
+      baseline_cost=0.5,
+      max_gradient_norm=40.0,
+      discounting=0.99,
+      reward_clipping='abs_one',
+      num_action_repeats=4,
+    )
+    for name, value in table_g1.items():
+      self.assertEqual(getattr(config, name), value, name)
+
+  def test_deep_expert_differs_from_shallow_in_the_torso_alone(self):
+    shallow = dataclasses.asdict(impala_config.ATARI_EXPERT_SHALLOW)
+    deep = dataclasses.asdict(impala_config.ATARI_EXPERT_DEEP)
+    differing = [name for name in shallow if shallow[name] != deep[name]]
+    self.assertEqual(differing, ['torso'])
+
+  def test_defaults_are_scalable_agents(self):
+    config = parse()
+    released = dict(
+      total_environment_frames=1_000_000_000,
+      batch_size=2,
+      unroll_length=100,
+      num_action_repeats=4,
+      seed=1,
+      entropy_cost=0.00025,
+      baseline_cost=0.5,
+      discounting=0.99,
+      reward_clipping='abs_one',
+      level_name='explore_goal_locations_small',
+      width=96,
+      height=72,
+      learning_rate=0.00048,
+      decay=0.99,
+      momentum=0.0,
+      epsilon=0.1,
+      test_num_episodes=10,
+      max_gradient_norm=0.0,
+    )
+    for name, value in released.items():
+      self.assertEqual(getattr(config, name), value, name)
+
+
+class WrongInputTest(parameterized.TestCase):
+  """Each ends in one line on stderr, and in status 1."""
+
+  def _fail(self, *arguments):
+    process = subprocess.run(
+      [sys.executable, '-m', 'impala.experiment', *arguments],
+      cwd=runs.ROOT,
+      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+      capture_output=True,
+      text=True,
+      timeout=240,
+      check=False,
+    )
+    self.assertEqual(process.returncode, 1, process.stderr)
+    self.assertNotIn('Traceback', process.stderr)
+    lines = [
+      line for line in process.stderr.splitlines() if 'error' in line.lower()
+    ]
+    return lines[-1]
+
+  def test_unknown_game_names_the_nearest(self):
+    line = self._fail('--preset=atari_expert_shallow', '--level_name=breakuot')
+    self.assertIn('breakout', line)
+
+  def test_missing_flag_file(self):
+    self.assertIn('no_such.flags', self._fail('--flagfile=no_such.flags'))
+
+  def test_unwritable_logdir(self):
+    line = self._fail('--preset=debug', '--logdir=/proc/no_such_folder')
+    self.assertIn('/proc/no_such_folder', line)
+
+  def test_testing_without_a_checkpoint(self):
+    logdir = self.create_tempdir().full_path
+    line = self._fail('--preset=debug', '--mode=test', f'--logdir={logdir}')
+    self.assertIn('no checkpoint', line)
+
+
+if __name__ == '__main__':
+  absltest.main()
