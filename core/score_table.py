@@ -138,6 +138,8 @@ def _cells(rows, published_csv, human_starts):
     published = read_published(published_csv)
   header = ['task', 'episodes', 'return', 'random', 'human', 'normalised %']
   results = score_tasks(rows, human_starts)
+  tasks = {result.task for result in results}
+  published = {n: c for n, c in published.items() if tasks & c.keys()}
   body = []
   for r in results:
     error = _NONE if np.isnan(r.standard_error) else f'{r.standard_error:,.1f}'

@@ -24,12 +24,15 @@ from core.environments import TaskEnvironments, is_atari
 from core.errors import UserError
 from core.evaluation import EvaluationRow
 
-PUBLISHED = os.path.join('experiments', 'reference', 'atari57_published.csv')
 MAX_ROWS = 30  # Environments that play at once.
 
 
 def test(
-  config: Any, agent: Any, protocol: AtariProtocol, tasks: Sequence[str]
+  config: Any,
+  agent: Any,
+  protocol: AtariProtocol,
+  tasks: Sequence[str],
+  published_csv: str | None = None,
 ) -> list[EvaluationRow]:
   """Evaluates the newest checkpoint in the logdir.
 
@@ -41,6 +44,7 @@ def test(
     agent: of the architecture that was trained.
     protocol: how Atari is played; lost lives end nothing here.
     tasks: names of the tasks to play.
+    published_csv: published scores to print beside ours.
 
   Returns:
     One row per episode.
@@ -62,7 +66,7 @@ def test(
       returns = [row['return'] for row in rows if row['task'] == task]
       print(f'{task}: {np.mean(returns):.2f} in {len(returns)} episodes')
   records.write_evaluation(os.path.join(config.logdir, 'evaluation.csv'), rows)
-  _show(config, rows)
+  _show(config, rows, published_csv)
   if config.record_video:
     record_videos(config, agent, protocol, tasks)
   return rows
@@ -150,9 +154,8 @@ def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
   if config.start_states:
     _check_all_atari(tasks, '--start_states')
     states = start_states.load_start_states(config.start_states, task)
-    line = evaluation.protocol_line(
-      protocol, f'states of {config.start_states}'
-    )
+    name = os.path.basename(os.path.normpath(config.start_states))
+    line = evaluation.protocol_line(protocol, f'states of {name}')
     yield from start_states.play_start_states(
       task, states, act, initial_state, protocol, line, config.seed
     )
@@ -182,13 +185,14 @@ def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
     environment.close()
 
 
-def _show(config, rows):
+def _show(config, rows, published_csv):
   """Prints the score table and writes it as Markdown."""
-  published = PUBLISHED if os.path.exists(PUBLISHED) else None
   human_starts = bool(config.start_states)
   console = rich.console.Console()
-  console.print(score_table.score_table(rows, published, human_starts))
-  markdown = score_table.score_markdown(rows, published, human_starts)
+  if not console.is_terminal:
+    console.width = 160
+  console.print(score_table.score_table(rows, published_csv, human_starts))
+  markdown = score_table.score_markdown(rows, published_csv, human_starts)
   path = os.path.join(config.logdir, 'evaluation.md')
   with checkpointing.atomic_file(path) as file:
     file.write(markdown.encode())

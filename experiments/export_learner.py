@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tree
 
-from core import checkpointing, config_flags
+from core import checkpointing, config_flags, distribution, optimizers
 from core.config_flags import field
 from core.errors import UserError
 from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
@@ -53,7 +53,7 @@ PRESETS = {
 
 
 def export_learner(config: Config) -> None:
-  """Compile the update, run it once and write program, example and manifest.
+  """Compile the update, take it once and write program, example and manifest.
 
   Args:
     config: what to export; its batch is filled with invented experience.
@@ -66,15 +66,14 @@ def export_learner(config: Config) -> None:
   if config.strategy != 'one_device' or config.xla == 'off':
     raise UserError('exports are compiled and --strategy=one_device')
   env_spec = make_env_spec(config)
-  agent = Agent(dataclasses.replace(config, xla='on'), env_spec)
   unroll = make_unroll(config, env_spec)
-  _round_weights(agent)
-
+  compiled = Agent(dataclasses.replace(config, xla='on'), env_spec)
+  _round_weights(compiled)
   tensors = tree.map_structure(tf.convert_to_tensor, unroll)
   arguments = (tensors, tf.constant(config.learning_rate, tf.float32))
-  program = agent.update.experimental_get_compiler_ir(*arguments)('stablehlo')
-  captured = _captured_variables(agent, arguments)
-
+  program = compiled.update.experimental_get_compiler_ir(*arguments)(
+    'stablehlo'
+  )
   inputs = {
     '.'.join(('unroll', *map(str, path))): value
     for path, value in tree.flatten_with_path(unroll)
@@ -82,13 +81,20 @@ def export_learner(config: Config) -> None:
   inputs['learning_rate'] = np.float32(config.learning_rate)
   replaces = _replaced_inputs(program, len(inputs))
   # Captured variables follow the arguments, in the order of their capture.
-  inputs |= {name: v.numpy() for name, v in captured.items()}
-  metrics = agent.update(*arguments)
-  outputs = {name: metrics[name].numpy() for name in sorted(metrics)}
+  names = {id(v.handle): name for name, v in compiled.variables().items()}
+  variables = compiled.variables()
+  function = compiled.update.get_concrete_function(*arguments)
+  for handle in function.captured_inputs:
+    inputs[names[id(handle)]] = variables[names[id(handle)]].numpy()
+
+  reference = Agent(dataclasses.replace(config, xla='off'), env_spec)
+  for name, variable in reference.variables().items():
+    variable.assign(inputs[name])
+  outputs = _update_by_columns(reference, config, *arguments)
   for output_index, input_index in sorted(replaces.items()):
     assert output_index == len(outputs), 'variables must follow metrics'
     name = list(inputs)[input_index]
-    outputs[name] = captured[name].numpy()
+    outputs[name] = reference.variables()[name].numpy()
   _write(config, _without_locations(program), inputs, outputs, replaces)
 
 
@@ -171,11 +177,30 @@ def _round_weights(agent: Agent) -> None:
     variable.assign(bits.view(np.float32))
 
 
-def _captured_variables(agent: Agent, arguments) -> dict[str, tf.Variable]:
-  """Return the variables that the update captured, in its order."""
-  names = {id(v.handle): (name, v) for name, v in agent.variables().items()}
-  function = agent.update.get_concrete_function(*arguments)
-  return dict(names[id(handle)] for handle in function.captured_inputs)
+def _update_by_columns(
+  agent: Agent, config: Config, unroll: Unroll, learning_rate: tf.Tensor
+) -> dict[str, np.ndarray]:
+  """Take the update's step with TensorFlow's kernels; return its metrics.
+
+  Losses are sums, so columns add up: one at a time, they need little memory.
+  """
+  sums = None
+  for column in distribution.split_unroll(unroll, config.batch_size):
+    with tf.GradientTape() as tape:
+      loss, metrics = agent.loss_fn(column)
+    gradients = tape.gradient(loss, agent.network.trainable_variables)
+    parts = (optimizers.dense_gradients(gradients), metrics)
+    sums = parts if sums is None else tree.map_structure(_add, sums, parts)
+  (gradients, touched_rows), metrics = sums
+  gradients, metrics['gradient_norm'] = optimizers.clip_by_global_norm(
+    gradients, config.max_gradient_norm
+  )
+  agent.optimizer.apply(gradients, touched_rows, learning_rate)
+  return {name: metrics[name].numpy() for name in sorted(metrics)}
+
+
+def _add(a, b):
+  return None if a is None else a + b
 
 
 def _replaced_inputs(program: str, num_arguments: int) -> dict[int, int]:

@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import pathlib
 
 from core import (
   actor_learner,
@@ -16,6 +17,9 @@ from core import (
 from core.atari import AtariProtocol
 from impala.agent import Agent
 from impala.config import PRESETS, Config
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PUBLISHED = str(ROOT / 'experiments' / 'reference' / 'atari57_published.csv')
 
 
 def main(unused_argv: list[str]) -> None:
@@ -34,7 +38,7 @@ def main(unused_argv: list[str]) -> None:
   if config.mode == 'train':
     actor_learner.train(config, agent, protocol)
   elif config.mode == 'test':
-    test_mode.test(config, agent, protocol, tasks)
+    test_mode.test(config, agent, protocol, tasks, PUBLISHED)
   elif config.mode == 'save_start_states':
     test_mode.save_states(config, agent, protocol, tasks)
   else:

@@ -85,7 +85,7 @@ class Run:
     ]
     self._config = config
     # Files: a child that lives on would hold a pipe open.
-    self._outputs = [tempfile.TemporaryFile() for _ in range(2)]
+    self._outputs = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
     self.process = subprocess.Popen(
       [sys.executable, '-m', 'impala.experiment', '--preset=debug', *flags],
       cwd=ROOT,

@@ -84,7 +84,8 @@ class TestModeTest(parameterized.TestCase):
     self.assertLen(os.listdir(os.path.join(folder, 'pong')), 3)
     rows = test_mode.test(config, agent, protocol, ['pong'])
     self.assertLen(rows, 3)
-    self.assertIn(folder, rows[0]['protocol'])
+    self.assertIn(os.path.basename(folder), rows[0]['protocol'])
+    self.assertNotIn(folder, rows[0]['protocol'])
 
   def test_atari_flags_on_catch_are_refused(self):
     config = runs.tiny_config(
