@@ -14,7 +14,8 @@ import tensorflow as tf
 from core.types import EnvOutput, EnvSpec
 
 NUM_WORD_BUCKETS = 1000
-PADDING_BUCKET = 263  # Bucket of the empty string, which TF1 looked up too.
+# D7 (impala/README): the bucket of the empty string, which TF1 looked up too.
+PADDING_BUCKET = 263
 
 
 class NetworkOutput(NamedTuple):
@@ -117,7 +118,7 @@ class ActorCritic(snt.Module):
     )
     visual = tf.cast(tf.nn.relu(visual), tf.float32)
     visual = tf.nn.relu(self._hidden(snt.flatten(visual)))
-    # The network sees clipped rewards, whatever the loss sees.
+    # D3: on Atari too. Rewards are clipped here whatever the loss sees.
     clipped_reward = tf.clip_by_value(env_outputs.reward, -1.0, 1.0)
     last_action = tf.one_hot(
       tf.reshape(last_actions, [-1]), self._env_spec.num_actions
@@ -173,7 +174,7 @@ class DeepTorso(snt.Module):
 
 
 class ShallowTorso(snt.Module):
-  """The two convolutions of Mnih et al. 2016 (arXiv:1602.01783)."""
+  """The two convolutions of Mnih et al. 2016 (arXiv:1602.01783); D1."""
 
   def __init__(self, dtype: tf.DType, name: str = 'shallow_torso'):
     """Declares 8x8/4 x 16 and 4x4/2 x 32, VALID, computed in `dtype`."""

@@ -157,17 +157,19 @@ def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
 
 
 def _make_frames(rng: np.random.Generator, shape: tuple[int, ...]):
-  """Return uint8 blocks with sparse noise: lively, and small when packed."""
-  frames = rng.integers(0, 256, shape[:2] + (1,) * len(shape[2:]), np.uint8)
-  for axis, size in enumerate(shape[2:], start=2):
-    num_blocks = -(-size // 12)
-    blocks = [1] * len(shape)
-    blocks[axis] = num_blocks
-    levels = rng.integers(0, 256, (*shape[:2], *blocks[2:]), np.uint8)
-    frames = frames ^ np.repeat(levels, 12, axis).take(range(size), axis)
+  """Return uint8 frames that pack well: repeated texture and sparse noise.
+
+  Flat areas would pack too, but max-pooling has no gradient where all is equal.
+  """
+  texture = rng.integers(0, 256, 4001, np.uint8)
+  shifts = rng.integers(0, texture.size, shape[0] * shape[1])
+  frame_size = int(np.prod(shape[2:]))
+  frames = np.stack(
+    [np.resize(np.roll(texture, s), frame_size) for s in shifts]
+  )
   places = rng.integers(0, frames.size, frames.size // 200)
   frames.reshape(-1)[places] = rng.integers(0, 256, places.size, np.uint8)
-  return frames
+  return frames.reshape(shape)
 
 
 def _round_weights(agent: Agent) -> None:

@@ -204,7 +204,7 @@ ATARI57_MULTITASK = dataclasses.replace(
   num_environments=114,  # Ours: two of each game.
 )
 """One deep agent on 57 games. The paper tuned learning rate, entropy cost,
-epsilon and gradient norm by PBT; the expert's fixed values stand here."""
+epsilon and gradient norm by PBT; the expert's fixed values stand here (D6)."""
 
 DEBUG = dataclasses.replace(
   ATARI_EXPERT_SHALLOW,

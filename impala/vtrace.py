@@ -154,7 +154,7 @@ def from_importance_weights(
 
   rhos = tf.exp(log_rhos)
   clipped_rhos = _clip(rhos, clip_rho_threshold)
-  cs = tf.minimum(1.0, rhos)
+  cs = tf.minimum(1.0, rhos)  # D8: c-bar is 1.
   values_t_plus_1 = tf.concat([values[1:], bootstrap_value[None]], axis=0)
   deltas = clipped_rhos * (rewards + discounts * values_t_plus_1 - values)
 
