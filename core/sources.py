@@ -77,7 +77,7 @@ def make_source(
       make_actor(config, agent, protocol, timer, i, seed_offset)
       for i in range(config.num_actors)
     ]
-    return AsyncSource(config, actors, timer)
+    return AsyncSource(config, actors, timer, resume.get('num_updates', 0))
   if config.num_actors != 1:
     raise UserError(
       f'--actor_mode=sync has one actor, not {config.num_actors}; raise '
@@ -154,14 +154,16 @@ class AsyncSource:
   Weights may change within an unroll, as in scalable_agent on one machine.
   """
 
-  def __init__(self, config: Any, actors: list[Actor], timer: Timer):
-    """Starts the threads."""
+  def __init__(
+    self, config: Any, actors: list[Actor], timer: Timer, num_updates: int
+  ):
+    """Starts the threads; `num_updates` is the version of the weights."""
     self._timer = timer
     self._batcher = Batcher(config.batch_size)
     self._lock = threading.Lock()
     self._queue = queue.Queue(config.queue_capacity)
     self._closed = threading.Event()
-    self._num_updates = 0
+    self._num_updates = num_updates
     self._actors = actors
     self._threads = [
       threading.Thread(target=self._run, args=(actor,), daemon=True)
