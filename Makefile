@@ -30,6 +30,7 @@ lint: setup
 
 bench: setup  # Frames per second, by phase; close other programs first.
 	$(BENCH) --preset=atari_expert_shallow
+	$(BENCH) --preset=atari_expert_shallow --num_environments=64
 	$(BENCH) --preset=atari_expert_deep
 	$(BENCH) --preset=atari_expert_deep --precision=bfloat16
 

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -71,9 +70,8 @@ def export_learner(config: Config) -> None:
   _round_weights(compiled)
   tensors = tree.map_structure(tf.convert_to_tensor, unroll)
   arguments = (tensors, tf.constant(config.learning_rate, tf.float32))
-  program = compiled.update.experimental_get_compiler_ir(*arguments)(
-    'stablehlo'
-  )
+  compiler_ir = compiled.update.experimental_get_compiler_ir(*arguments)
+  program = compiler_ir(stage='stablehlo')
   inputs = {
     '.'.join(('unroll', *map(str, path))): value
     for path, value in tree.flatten_with_path(unroll)
@@ -81,11 +79,11 @@ def export_learner(config: Config) -> None:
   inputs['learning_rate'] = np.float32(config.learning_rate)
   replaces = _replaced_inputs(program, len(inputs))
   # Captured variables follow the arguments, in the order of their capture.
-  names = {id(v.handle): name for name, v in compiled.variables().items()}
-  variables = compiled.variables()
-  function = compiled.update.get_concrete_function(*arguments)
-  for handle in function.captured_inputs:
-    inputs[names[id(handle)]] = variables[names[id(handle)]].numpy()
+  captured = compiled.update.get_concrete_function(*arguments).captured_inputs
+  variables = {
+    id(v.handle): (name, v.numpy()) for name, v in compiled.variables().items()
+  }
+  inputs |= dict(variables[id(handle)] for handle in captured)
 
   reference = Agent(dataclasses.replace(config, xla='off'), env_spec)
   for name, variable in reference.variables().items():
@@ -113,15 +111,7 @@ def make_env_spec(config: Config) -> EnvSpec:
 
 
 def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
-  """Invent a batch: rare rewards and ends, and an almost uniform policy.
-
-  Args:
-    config: T, B, whether there is a core, and the seed.
-    env_spec: shapes of frames, logits and instructions.
-
-  Returns:
-    Unroll of NumPy arrays, without `info` and `policy_version`.
-  """
+  """Invent a batch of NumPy arrays, without `info` and `policy_version`."""
   rng = np.random.default_rng(config.seed)
   shape = (config.unroll_length + 1, config.batch_size)
 
@@ -135,6 +125,7 @@ def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
     num_words = rng.integers(0, INSTRUCTION_LENGTH + 1, config.batch_size)
     words[np.arange(INSTRUCTION_LENGTH) >= num_words[:, None]] = 0
     instruction = np.tile(words.astype(np.int32), (shape[0], 1, 1))
+  frame = _make_frames(rng, (*shape, *env_spec.frame_shape))
   reward = np.sign(normal(*shape)) * (rng.random(shape) < 0.2)
   return Unroll(
     task_id=np.zeros(config.batch_size, np.int32),
@@ -144,9 +135,7 @@ def make_unroll(config: Config, env_spec: EnvSpec) -> Unroll:
       reward=reward.astype(np.float32),
       info=(),
       done=rng.random(shape) < 0.05,
-      observation=Observation(
-        _make_frames(rng, (*shape, *env_spec.frame_shape)), instruction
-      ),
+      observation=Observation(frame, instruction),
     ),
     agent_outputs=AgentOutput(
       action=rng.integers(0, env_spec.num_actions, shape, np.int32),
@@ -163,10 +152,8 @@ def _make_frames(rng: np.random.Generator, shape: tuple[int, ...]):
   """
   texture = rng.integers(0, 256, 4001, np.uint8)
   shifts = rng.integers(0, texture.size, shape[0] * shape[1])
-  frame_size = int(np.prod(shape[2:]))
-  frames = np.stack(
-    [np.resize(np.roll(texture, s), frame_size) for s in shifts]
-  )
+  frames = [np.resize(np.roll(texture, s), shape[2:]) for s in shifts]
+  frames = np.stack(frames)
   places = rng.integers(0, frames.size, frames.size // 200)
   frames.reshape(-1)[places] = rng.integers(0, 256, places.size, np.uint8)
   return frames.reshape(shape)
@@ -186,23 +173,19 @@ def _update_by_columns(
 
   Losses are sums, so columns add up: one at a time, they need little memory.
   """
-  sums = None
+  sums, add = None, lambda a, b: None if a is None else a + b
   for column in distribution.split_unroll(unroll, config.batch_size):
     with tf.GradientTape() as tape:
       loss, metrics = agent.loss_fn(column)
     gradients = tape.gradient(loss, agent.network.trainable_variables)
     parts = (optimizers.dense_gradients(gradients), metrics)
-    sums = parts if sums is None else tree.map_structure(_add, sums, parts)
+    sums = tree.map_structure(add, sums, parts) if sums else parts
   (gradients, touched_rows), metrics = sums
   gradients, metrics['gradient_norm'] = optimizers.clip_by_global_norm(
     gradients, config.max_gradient_norm
   )
   agent.optimizer.apply(gradients, touched_rows, learning_rate)
   return {name: metrics[name].numpy() for name in sorted(metrics)}
-
-
-def _add(a, b):
-  return None if a is None else a + b
 
 
 def _replaced_inputs(program: str, num_arguments: int) -> dict[int, int]:
@@ -223,29 +206,22 @@ def _without_locations(program: str) -> str:
   return re.sub(r'(?m)^#loc.*\n', '', program)
 
 
-def _write(
-  config: Config,
-  program: str,
-  inputs: dict[str, Any],
-  outputs: dict[str, Any],
-  replaces: dict[int, int],
-) -> None:
+def _write(config, program, inputs, outputs, replaces) -> None:
   """Write the three files; the manifest last, as it vouches for the others."""
+
+  def describe(name, array):
+    return {'name': name, 'shape': array.shape, 'dtype': str(array.dtype)}
+
   agent_steps = config.unroll_length * config.batch_size
   manifest = {
-    'unroll_length': config.unroll_length,
-    'batch_size': config.batch_size,
-    'num_action_repeats': config.num_action_repeats,
     'env_frames_per_update': agent_steps * config.num_action_repeats,
-    'inputs': [_describe(*item) for item in inputs.items()],
+    'inputs': [describe(*item) for item in inputs.items()],
     'outputs': [
-      _describe(*item) | {'replaces_input': replaces.get(i)}
+      describe(*item) | {'replaces_input': replaces.get(i)}
       for i, item in enumerate(outputs.items())
     ],
     'tensorflow': tf.__version__,
-    'config': dataclasses.asdict(
-      dataclasses.replace(config, out='', logdir='')
-    ),
+    'config': {**dataclasses.asdict(config), 'out': '', 'logdir': ''},
   }
   arrays = {f'input_{i:03}': x for i, x in enumerate(inputs.values())}
   arrays |= {f'output_{i:03}': x for i, x in enumerate(outputs.values())}
@@ -259,10 +235,6 @@ def _write(
   for name, content in files.items():
     with checkpointing.atomic_file(os.path.join(config.out, name)) as file:
       file.write(content)
-
-
-def _describe(name: str, array: Any) -> dict[str, Any]:
-  return {'name': name, 'shape': array.shape, 'dtype': str(array.dtype)}
 
 
 def main(unused_argv: list[str]) -> None:

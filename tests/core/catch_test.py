@@ -28,8 +28,8 @@ class CatchTest(absltest.TestCase):
     self.assertEqual((frame.shape, frame.dtype), ((20, 20, 1), np.uint8))
     row, column, paddle = cells(frame)
     self.assertEqual((row, paddle), (0, COLUMNS // 2))
-    expected = [1, 0, 0, 0, 1, 2, 3, 4]  # Not past either side.
-    for step, action in enumerate([0, 0, 0, 1, 2, 2, 2, 2]):
+    expected = [1, 0, 0, 1, 2, 3, 4, 4]  # Not past either side.
+    for step, action in enumerate([0, 0, 0, 2, 2, 2, 2, 2]):
       frame, reward, terminated, truncated, _ = env.step(action)
       self.assertEqual(cells(frame), (step + 1, column, expected[step]))
       self.assertEqual((reward, terminated, truncated), (0.0, False, False))
