@@ -41,16 +41,7 @@ def benchmark(
   Returns:
     Environment frames per second by name, and peak memory in GB.
   """
-  table = rich.table.Table(
-    title=(
-      f'{config.level_name}, {config.torso} {config.precision}, '
-      f'N={config.num_environments}, B={config.batch_size}, '
-      f'T={config.unroll_length}'
-    )
-  )
-  table.add_column('measured')
-  for name in ('frames/s', 'share', 'env', 'infer', 'learn', 'wait'):
-    table.add_column(name, justify='right')
+  table = _empty_table(config)
   results = {}
 
   def add(name, frames_per_sec, secs_by_phase, elapsed):
@@ -86,6 +77,20 @@ def benchmark(
   )
   rich.console.Console().print(table)
   return results
+
+
+def _empty_table(config):
+  table = rich.table.Table(
+    title=(
+      f'{config.level_name}, {config.torso} {config.precision}, '
+      f'N={config.num_environments}, B={config.batch_size}, '
+      f'T={config.unroll_length}'
+    )
+  )
+  table.add_column('measured')
+  for name in ('frames/s', 'share', 'env', 'infer', 'learn', 'wait'):
+    table.add_column(name, justify='right')
+  return table
 
 
 def _environments_alone(config, agent, protocol, secs):

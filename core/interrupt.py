@@ -1,8 +1,24 @@
 """Ctrl-C: once for a checkpoint and a clean end, twice for an end at once."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
+
+
+@contextlib.contextmanager
+def ignored_by_children() -> Iterator[None]:
+  """Lets processes started in a with-block ignore Ctrl-C.
+
+  A terminal sends it to all of them: environments would end before the
+  checkpoint is written. They end when the parent closes them.
+  """
+  previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, previous)
 
 
 class Interrupt:

@@ -11,7 +11,7 @@ from core.actor import Actor, Batcher
 from core.atari import AtariProtocol
 from core.environments import TaskEnvironments
 from core.errors import UserError
-from core.interrupt import Interrupt
+from core.interrupt import Interrupt, ignored_by_children
 from core.timing import Timer
 from core.types import Unroll
 
@@ -47,10 +47,11 @@ def make_actor(
   tasks = agent.env_spec.task_names
   all_task_ids = environments.assign_tasks(n * config.num_actors, len(tasks))
   task_ids = all_task_ids[index * n : (index + 1) * n]
-  groups = [
-    TaskEnvironments(tasks, ids, protocol, is_training=True)
-    for ids in np.array_split(task_ids, num_groups)
-  ]
+  with ignored_by_children():
+    groups = [
+      TaskEnvironments(tasks, ids, protocol, is_training=True)
+      for ids in np.array_split(task_ids, num_groups)
+    ]
   seed = 1_000_003 * config.seed + 10_007 * index + seed_offset
   return Actor(
     agent.act,
