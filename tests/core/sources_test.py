@@ -168,7 +168,7 @@ class FailingEnvironmentTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+    folder = cls.enter_context(tempfile.TemporaryDirectory())
 
     def play(name):
       actor_mode, function = cls.CASES[name]
