@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OLDEST_JAXLIB = (0, 6, 2)
-# An accelerator sums in any order; a few units more change their ReLU's side.
-CPU_TOLERANCE = 1e-4
-ACCELERATOR_TOLERANCE = 1e-3
+# Weights changed in their last bit alone move gradients of the deep network by
+# up to 9e-4 (160 frames): rounding decides for some units on which side of a
+# ReLU, or of a maximum, they are.
+TOLERANCE = 2e-3
 
 _BAD = (ValueError, LookupError, TypeError)
 
@@ -190,20 +191,17 @@ def run(example: Example, args: argparse.Namespace) -> dict[str, Any]:
   """Check one update and time more; return what was measured."""
   device, put = open_device()
   variants = {'default_precision': example.program}
-  default_tolerance = CPU_TOLERANCE
   if device.platform != 'cpu':
     # Checked without TF32, which TensorFlow's outputs never saw.
     full = re.sub(r'\bDEFAULT\b', 'HIGHEST', example.program)
     variants = {'full_precision': full, **variants}
-    default_tolerance = ACCELERATOR_TOLERANCE
-  tolerance = default_tolerance if args.tolerance is None else args.tolerance
   name = device.device_kind
   timing = {'device': name, 'num_updates': args.repeats}
   for variant, program in variants.items():
     update = make_update(example, program, device, put)
     errors = find_errors(example, update())
     if variant == next(iter(variants)):
-      check(example, errors, tolerance)
+      check(example, errors, args.tolerance)
     secs = []
     for _ in range(args.repeats):
       start = time.perf_counter()
@@ -224,8 +222,9 @@ def main(argv: list[str]) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('folder', help='what export_learner.py wrote')
   parser.add_argument('--repeats', type=int, default=20, help='updates to time')
-  text = f'{CPU_TOLERANCE:g} on CPU, else {ACCELERATOR_TOLERANCE:g}'
-  parser.add_argument('--tolerance', type=float, help=f'relative; {text}')
+  parser.add_argument(
+    '--tolerance', type=float, default=TOLERANCE, help='allowed relative error'
+  )
   args = parser.parse_args(argv)
   if args.repeats < 1:
     raise Failure('--repeats must be at least 1')
