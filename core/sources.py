@@ -1,5 +1,6 @@
 """Where batches come from: one actor in turn, or actor threads."""
 
+import contextlib
 import queue
 import threading
 from typing import Any
@@ -165,6 +166,7 @@ class AsyncSource:
     self._queue = queue.Queue(config.queue_capacity)
     self._closed = threading.Event()
     self._num_updates = num_updates
+    self._error: Exception | None = None
     self._actors = actors
     self._threads = [
       threading.Thread(target=self._run, args=(actor,), daemon=True)
@@ -189,13 +191,10 @@ class AsyncSource:
     self._num_updates = num_updates
     with self._timer.phase('waiting'):
       while not interrupt.requested:
-        try:
-          item = self._queue.get(timeout=0.2)
-        except queue.Empty:
-          continue
-        if isinstance(item, Exception):
-          raise RuntimeError('an actor failed') from item
-        return item
+        if self._error is not None:
+          raise RuntimeError('an actor failed') from self._error
+        with contextlib.suppress(queue.Empty):
+          return self._queue.get(timeout=0.2)
     return None
 
   def get_state(self) -> dict[str, Any]:
@@ -220,7 +219,7 @@ class AsyncSource:
           for batch in batches:
             self._put(batch)
     except Exception as error:  # noqa: BLE001 - handed to the learner.
-      self._put(error)
+      self._error = error
 
   def _put(self, item):
     while not self._closed.is_set():

@@ -168,14 +168,14 @@ class RunExportedTest(ExportTestCase):
     self.assert_one_line(run_exported(str(folder)), expected)
 
   @parameterized.named_parameters(
-    ('shape', np.zeros([3], np.int32)),
-    ('dtype', np.zeros([2], np.float32)),
-    ('pickle', np.array([None, None])),
+    ('shape', np.zeros([3], np.int32), 'task_id is ([3]'),
+    ('dtype', np.zeros([2], np.float32), 'task_id is ([2]'),
+    ('pickle', np.array([None, None]), 'allow_pickle=False'),
   )
-  def test_wrong_array(self, array):
+  def test_wrong_array(self, array, expected):
     folder = self.copy()
     self.change(folder, input_000=array)
-    self.assert_one_line(run_exported(str(folder)), 'is damaged')
+    self.assert_one_line(run_exported(str(folder)), expected)
 
   def test_what_is_missing_is_said(self):
     folder = str(self.exported('atari'))
