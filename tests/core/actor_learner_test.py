@@ -269,7 +269,7 @@ class StopTest(ActorLearnerTest):
       self.assertIsNone(run.process.poll())
       run.signal(signal.SIGINT)
     start = time.time()
-    finished = run.finish()
+    finished = run.finish(timeout=30)
     self.assertLess(finished.time - start, 10.0)
     self.assertEqual(finished.status, 130 if actor_mode == 'sync' else 0)
 
