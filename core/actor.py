@@ -7,14 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from core.distribution import select_columns
-from core.environments import TaskEnvironments
+from core.environments import TaskEnvironments, as_observation
 from core.timing import Timer
 from core.types import (
   AgentOutput,
   EnvOutput,
   EnvSpec,
   EpisodeInfo,
-  Observation,
   Unroll,
 )
 
@@ -149,7 +148,7 @@ class _Group:
       reward=zeros,
       info=EpisodeInfo(zeros, np.zeros(n, np.int32), np.zeros(n, bool)),
       done=np.ones(n, bool),
-      observation=Observation(frames),
+      observation=as_observation(frames),
     )
     self._agent_output = AgentOutput(
       action=np.zeros(n, np.int32),
@@ -221,7 +220,7 @@ class _Group:
       reward=rewards,
       info=EpisodeInfo(episode_return, episode_step, episode_done),
       done=terminations | truncations,
-      observation=Observation(frames),
+      observation=as_observation(frames),
     )
     arrays = tf.nest.flatten(self.unroll.env_outputs)
     for array, value in zip(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from core import checkpointing, optimizers, sources
+from core import checkpointing, dmlab30, optimizers, sources
 from core.atari import AtariProtocol
 from core.errors import UserError
 from core.interrupt import Interrupt
@@ -37,6 +37,8 @@ MAY_CHANGE = (
   'start_states',
   'num_start_states',
   'record_video',
+  'dataset_path',
+  'level_cache_dir',
 )
 
 
@@ -78,19 +80,22 @@ def _loop(config, learner, source, records, progress, interrupt):
   """Consumes batches until the frames are spent or Ctrl-C."""
   returns = collections.defaultdict(lambda: collections.deque(maxlen=100))
   clock = _Clock(config, learner)
+  suite_score = dmlab30.TrainingScore(learner.agent.env_spec.task_names)
   last_frame = config.stop_frames or config.total_environment_frames
   while learner.env_frames < last_frame:
     batch = source.next_batch(learner.num_updates, interrupt)
     if batch is None:
       break
     episodes = learner.finished_episodes(batch)
-    metrics = learner.step(batch)
+    metrics, task_metrics = learner.step(batch)
     records.episodes(episodes)
+    records.scalars(learner.env_frames, suite_score.add(episodes))
     for episode in episodes:
       returns[episode.task_name].append(episode.episode_return)
     frames_per_sec = clock.frames_per_sec()
     if learner.num_updates % config.log_updates == 0:
       records.update({**metrics, **clock.lap()})
+      records.tasks(learner.env_frames, task_metrics)
     lag = f'policy lag {metrics["policy_lag_mean"]:.1f}'
     progress.update(learner.env_frames, frames_per_sec, returns, lag)
     if interrupt.requested:
@@ -116,14 +121,17 @@ class Learner:
     self.num_updates = 0
     self._config = config
 
-  def step(self, batch: Unroll) -> dict[str, float]:
+  def step(
+    self, batch: Unroll
+  ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Makes one update.
 
     Args:
       batch: [T + 1, B, ...].
 
     Returns:
-      The row of updates.csv.
+      The row of updates.csv; and by task name what the agent reports per task
+      (its metrics of shape [N]), empty if nothing.
 
     Raises:
       UserError: the loss or the gradient is not finite.
@@ -140,13 +148,13 @@ class Learner:
       metrics = self.agent.update(
         inputs, tf.constant(learning_rate, tf.float32)
       )
-      metrics = {name: float(value) for name, value in metrics.items()}
+      metrics, task_metrics = self._split(metrics)
     self._check_finite(metrics)
     lags = self.num_updates - batch.policy_version
     num_steps = config.unroll_length * len(batch.task_id)
     self.num_updates += 1
     self.env_frames += num_steps * config.num_action_repeats
-    return dict(
+    row = dict(
       num_updates=self.num_updates,
       env_frames=self.env_frames,
       **metrics,
@@ -154,6 +162,20 @@ class Learner:
       policy_lag_mean=float(lags.mean()),
       policy_lag_max=int(lags.max()),
     )
+    return row, task_metrics
+
+  def _split(self, metrics):
+    """Fetches metrics and tells scalars from those that are per task."""
+    metrics = {name: value.numpy() for name, value in metrics.items()}
+    scalars = {n: float(v) for n, v in metrics.items() if v.ndim == 0}
+    vectors = {n: v for n, v in metrics.items() if v.ndim == 1}
+    if not vectors:
+      return scalars, {}
+    task_metrics = {
+      task: {name: float(vector[i]) for name, vector in vectors.items()}
+      for i, task in enumerate(self.agent.env_spec.task_names)
+    }
+    return scalars, task_metrics
 
   def finished_episodes(self, batch: Unroll) -> list[Episode]:
     """Lists the episodes that ended in entries 1 to T of a batch."""
@@ -285,8 +307,10 @@ def restore(config: Any, agent: Any) -> dict[str, Any]:
   if restored is None:
     return {}
   arrays, metadata, path = restored
+  # A field that is younger than the checkpoint had its default.
+  defaults = dataclasses.asdict(type(config)())
   checkpointing.check_config(
-    metadata['config'],
+    {**defaults, **metadata['config']},
     json.loads(json.dumps(dataclasses.asdict(config))),
     MAY_CHANGE,
   )

@@ -51,8 +51,8 @@ def xla_scope(mode: str) -> tuple[bool, bool]:
 
 def compile_update(
   strategy: tf.distribute.Strategy,
-  gradients_fn: Callable[[Unroll], tuple[Any, dict[str, tf.Tensor]]],
-  apply_fn: Callable[[Any, tf.Tensor], dict[str, tf.Tensor]],
+  gradients_fn: Callable[[Unroll], tuple[Any, ...]],
+  apply_fn: Callable[..., dict[str, tf.Tensor]],
   compile_all: bool,
 ) -> Callable[[Unroll, tf.Tensor], dict[str, tf.Tensor]]:
   """Joins gradients and step into one function of a batch.
@@ -62,8 +62,11 @@ def compile_update(
 
   Args:
     strategy: where it runs.
-    gradients_fn: maps an Unroll to gradients and metrics, both sums over B.
-    apply_fn: maps gradients and learning rate to metrics, changing variables.
+    gradients_fn: maps an Unroll to gradients and metrics, both sums over B,
+      and perhaps to more, each [B, ...], which replicas put together in the
+      batch's order.
+    apply_fn: maps gradients, learning rate and that more to metrics, changing
+      variables.
     compile_all: whether XLA compiles the update; under several replicas, each
       replica's gradients (a reduction cannot be compiled on every device).
 
@@ -74,26 +77,37 @@ def compile_update(
   Raises:
     ValueError: when called with a B that R does not divide.
   """
+  if strategy.num_replicas_in_sync > 1:
+    return _compile_replicas(strategy, gradients_fn, apply_fn, compile_all)
+
+  @tf.function(jit_compile=compile_all)
+  def update(unroll, learning_rate):
+    gradients, metrics, *columns = gradients_fn(unroll)
+    return {**metrics, **apply_fn(gradients, learning_rate, *columns)}
+
+  return update
+
+
+def _compile_replicas(strategy, gradients_fn, apply_fn, compile_all):
+  """Does what `compile_update` says for more than one replica."""
   num_replicas = strategy.num_replicas_in_sync
-  if num_replicas == 1:
 
-    @tf.function(jit_compile=compile_all)
-    def update(unroll, learning_rate):
-      gradients, metrics = gradients_fn(unroll)
-      return {**metrics, **apply_fn(gradients, learning_rate)}
-
-    return update
-
-  replica_gradients = tf.function(gradients_fn, jit_compile=compile_all)
+  @tf.function(jit_compile=compile_all)
+  def replica_gradients(unroll):
+    gradients, metrics, *columns = gradients_fn(unroll)
+    return gradients, metrics, columns
 
   @tf.function
   def distributed_update(unrolls, learning_rate):
-    per_replica = strategy.run(replica_gradients, args=(unrolls,))
+    *sums, columns = strategy.run(replica_gradients, args=(unrolls,))
     gradients, metrics = tf.nest.map_structure(
       lambda x: None if x is None else strategy.reduce('SUM', x, axis=None),
-      per_replica,
+      sums,
     )
-    return {**metrics, **apply_fn(gradients, learning_rate)}
+    columns = tf.nest.map_structure(
+      lambda x: strategy.gather(x, axis=0), columns
+    )
+    return {**metrics, **apply_fn(gradients, learning_rate, *columns)}
 
   def update_replicas(unroll, learning_rate):
     shards = split_unroll(unroll, num_replicas)

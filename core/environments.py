@@ -6,6 +6,7 @@ the results later (`step_async`, `step_wait`), and several tasks side by side.
 """
 
 import dataclasses
+import difflib
 import importlib
 import os
 from collections.abc import Sequence
@@ -15,33 +16,42 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from core import atari, atari57, catch
+from core import atari, atari57, catch, dmlab, dmlab30
 from core.atari import AtariProtocol
+from core.dmlab import DmLabProtocol
 from core.errors import UserError
-from core.types import EnvSpec
+from core.types import EnvSpec, Observation
+
+Protocol = AtariProtocol | DmLabProtocol
 
 
 def task_names(level_name: str) -> tuple[str, ...]:
   """Lists the tasks that a level name stands for.
 
   Args:
-    level_name: 'atari57'; or one or more, separated by commas, of: a game's ALE
-      id, 'catch', 'package.module:function'.
+    level_name: 'atari57' or 'dmlab30'; or one or more, separated by commas, of:
+      a game's ALE id, a level of DeepMind Lab (`dmlab.is_level`), 'catch',
+      'package.module:function'.
 
   Returns:
     Their names, in the order of task ids.
 
   Raises:
-    UserError: for an unknown game or module, or a name given twice.
+    UserError: for an unknown game, level or module, or a name given twice.
   """
   if level_name == 'atari57':
     return tuple(atari57.GAMES)
-  names = tuple(name.strip() for name in level_name.split(','))
+  if level_name == 'dmlab30':
+    return tuple(dmlab30.LEVEL_MAPPING)
+  names = tuple(
+    name.strip().removeprefix(dmlab.SUITE_FOLDER)
+    for name in level_name.split(',')
+  )
   for name in names:
-    if ':' in name:
+    if ':' in name and not dmlab.is_level(name):
       _import_function(name)
-    elif name != 'catch':
-      atari57.check_game(name)
+    elif is_atari(name):
+      _check_game(name)
   if len(set(names)) < len(names):
     raise UserError(f'--level_name={level_name} names a task twice')
   return names
@@ -49,15 +59,55 @@ def task_names(level_name: str) -> tuple[str, ...]:
 
 def is_atari(task_name: str) -> bool:
   """Tells whether a task is an Atari game."""
-  return task_name != 'catch' and ':' not in task_name
+  is_other = task_name == 'catch' or ':' in task_name
+  return not is_other and not dmlab.is_level(task_name)
 
 
-def env_spec(tasks: Sequence[str], protocol: AtariProtocol) -> EnvSpec:
+def suite(tasks: Sequence[str]) -> str:
+  """Returns 'dmlab30' for levels of DeepMind Lab, 'atari57' for other tasks."""
+  return 'dmlab30' if dmlab.is_level(tasks[0]) else 'atari57'
+
+
+def make_protocol(config: Any, tasks: Sequence[str]) -> Protocol:
+  """Returns how to play, as a paper's config says.
+
+  Args:
+    config: a paper's Config.
+    tasks: names from `task_names`.
+
+  Returns:
+    A DmLabProtocol for levels of DeepMind Lab, else an AtariProtocol.
+
+  Raises:
+    UserError: some tasks are of DeepMind Lab and some are not.
+  """
+  if not any(dmlab.is_level(task) for task in tasks):
+    return AtariProtocol(
+      num_action_repeats=config.num_action_repeats,
+      full_action_space=config.full_action_space,
+    )
+  for task in tasks:
+    if not dmlab.is_level(task):
+      raise UserError(
+        f'{task} is no level of DeepMind Lab, and --level_name has such '
+        'levels: one agent needs the same frames and actions'
+      )
+  return DmLabProtocol(
+    width=config.width,
+    height=config.height,
+    num_action_repeats=config.num_action_repeats,
+    action_set=config.action_set,
+    dataset_path=config.dataset_path,
+    level_cache_dir=config.level_cache_dir,
+  )
+
+
+def env_spec(tasks: Sequence[str], protocol: Protocol) -> EnvSpec:
   """Describes the frames and actions that the tasks share.
 
   Args:
     tasks: names from `task_names`.
-    protocol: how Atari is played.
+    protocol: how they are played.
 
   Returns:
     EnvSpec.
@@ -65,6 +115,14 @@ def env_spec(tasks: Sequence[str], protocol: AtariProtocol) -> EnvSpec:
   Raises:
     UserError: if the tasks differ in frames or actions.
   """
+  if isinstance(protocol, DmLabProtocol):
+    return EnvSpec(
+      frame_shape=(protocol.height, protocol.width, 3),
+      channels_first=False,
+      num_actions=len(dmlab.ACTION_SETS[protocol.action_set]),
+      instruction_length=dmlab.MAX_INSTRUCTION_WORDS,
+      task_names=tuple(tasks),
+    )
   specs = {task: _task_spec(task, protocol) for task in tasks}
   shared = next(iter(specs.values()))
   for task, spec in specs.items():
@@ -101,6 +159,20 @@ def assign_tasks(num_environments: int, num_tasks: int) -> np.ndarray:
   return np.arange(num_environments, dtype=np.int32) % num_tasks
 
 
+def as_observation(observation: Any) -> Observation:
+  """Names the parts of what a vector environment returns.
+
+  Args:
+    observation: frames, or a dict of `frame` and `instruction`.
+
+  Returns:
+    Observation.
+  """
+  if isinstance(observation, dict):
+    return Observation(**observation)
+  return Observation(observation)
+
+
 class TaskEnvironments(VectorEnv):
   """Environments of several tasks as one, with sending apart from receiving.
 
@@ -114,7 +186,7 @@ class TaskEnvironments(VectorEnv):
     self,
     tasks: Sequence[str],
     task_id: np.ndarray,
-    protocol: AtariProtocol,
+    protocol: Protocol,
     is_training: bool,
   ):
     """Builds one vector environment per task that occurs.
@@ -122,15 +194,29 @@ class TaskEnvironments(VectorEnv):
     Args:
       tasks: names from `task_names`.
       task_id: int32 [N], tasks of the rows.
-      protocol: how Atari is played.
-      is_training: whether lost lives end what the learner sees.
+      protocol: how they are played.
+      is_training: whether lost lives end what the learner sees, and levels
+        that are held out for tests are refused.
 
     Raises:
       UserError: if an environment of the user's does not reset in the step
-        that ends an episode.
+        that ends an episode, or DeepMind Lab cannot play.
     """
     self.task_id = np.sort(task_id)
     self.num_envs = len(task_id)
+    if isinstance(protocol, DmLabProtocol):
+      # One for all levels, so that they start at the same time.
+      levels = [tasks[i] for i in self.task_id]
+      self._slices = [slice(0, self.num_envs)]
+      self._envs = [dmlab.DmLabVectorEnv(levels, protocol, is_training)]
+    else:
+      self._make_tasks(tasks, protocol, is_training)
+    self._actions = [None] * len(self._envs)
+    first = self._envs[0]
+    self.single_observation_space = first.single_observation_space
+    self.single_action_space = first.single_action_space
+
+  def _make_tasks(self, tasks, protocol, is_training):
     ids, starts = np.unique(self.task_id, return_index=True)
     self._slices = [
       slice(start, stop)
@@ -141,10 +227,6 @@ class TaskEnvironments(VectorEnv):
       _make_task(tasks[i], s.stop - s.start, protocol, is_training, num_threads)
       for i, s in zip(ids, self._slices, strict=True)
     ]
-    self._actions = [None] * len(self._envs)
-    first = self._envs[0]
-    self.single_observation_space = first.single_observation_space
-    self.single_action_space = first.single_action_space
 
   def reset(
     self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -169,9 +251,9 @@ class TaskEnvironments(VectorEnv):
     """Waits for all rows.
 
     Returns:
-      frames uint8 [N, ...], raw rewards float32 [N], terminations and
-      truncations bool [N], and infos whose `episode_done` bool [N] tells where
-      a whole episode ended.
+      frames uint8 [N, ...] (or a dict: `as_observation`), raw rewards float32
+      [N], terminations and truncations bool [N], and infos whose `episode_done`
+      bool [N] tells where a whole episode ended.
     """
     results = []
     for env, actions in zip(self._envs, self._actions, strict=True):
@@ -271,6 +353,20 @@ def _task_spec(task, protocol):
       f'not {frames} and {actions}'
     )
   return EnvSpec(frames.shape, False, int(actions.n), 0, ())
+
+
+def _check_game(name):
+  levels = difflib.get_close_matches(name, dmlab30.ALL_LEVELS, n=3, cutoff=0.7)
+  if levels:
+    raise UserError(
+      f'unknown level {name!r}; did you mean {" or ".join(sorted(levels))}?'
+    )
+  try:
+    atari57.check_game(name)
+  except UserError as error:
+    raise UserError(
+      f'{error} (Levels of DeepMind Lab: dmlab30, its levels, lab:NAME.)'
+    ) from error
 
 
 def _import_function(name):

@@ -7,8 +7,9 @@ import gymnasium
 import numpy as np
 import tensorflow as tf
 
-from core.atari import AtariProtocol
-from core.types import AgentOutput, EnvOutput, Observation
+from core.dmlab import DmLabProtocol
+from core.environments import Protocol, as_observation
+from core.types import AgentOutput, EnvOutput
 
 ActFn = Callable[..., tuple[AgentOutput, Any]]
 """act(last_action int32 [N], EnvOutput [N], core_state, seed int32 [2]).
@@ -23,13 +24,19 @@ EvaluationRow = dict[str, Any]
 """task, episode, return, length, protocol: see `core.records`."""
 
 
-def protocol_line(protocol: AtariProtocol, starts: str | None = None) -> str:
-  """Says in one line how evaluation plays Atari.
+def protocol_line(protocol: Protocol, starts: str | None = None) -> str:
+  """Says in one line how evaluation plays Atari or DeepMind Lab.
 
   Args:
     protocol: its part that evaluation uses; lost lives end nothing here.
     starts: how games start; by default with the protocol's no-ops.
   """
+  if isinstance(protocol, DmLabProtocol):
+    return (
+      'test levels, whole episodes; sampled policy; raw rewards; action repeat '
+      f'{protocol.num_action_repeats}; {protocol.action_set} actions; '
+      f'{protocol.width}x{protocol.height} pixels'
+    )
   if starts is None:
     starts = f'1-{protocol.noop_max} no-ops' if protocol.noop_max else 'reset'
   actions = 'all 18' if protocol.full_action_space else 'minimal'
@@ -148,7 +155,7 @@ class _Agent:
       reward=np.asarray(rewards, np.float32),
       info=(),
       done=np.asarray(dones, bool),
-      observation=Observation(np.asarray(frames)),
+      observation=as_observation(frames),
     )
     seed = np.array([self._seed, self._num_steps], np.int32)
     inputs = tf.nest.map_structure(

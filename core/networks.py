@@ -8,10 +8,11 @@ linear layers, Glorot uniform over the joint matrix for LSTMs.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import sonnet as snt
 import tensorflow as tf
 
-from core.types import EnvOutput, EnvSpec
+from core.types import EnvOutput, EnvSpec, Observation
 
 NUM_WORD_BUCKETS = 1000
 # D7 (impala/README): the bucket of the empty string, which TF1 looked up too.
@@ -69,7 +70,7 @@ class ActorCritic(snt.Module):
       self._instruction_encoder = InstructionEncoder()
     self._core = LSTM(256, name='core') if use_lstm else None
     self._policy_head = snt.Linear(env_spec.num_actions, name='policy_logits')
-    self._value_head = snt.Linear(num_values, name='baseline')
+    self.value_head = snt.Linear(num_values, name='baseline')
 
   def initial_state(self, batch_size: int) -> tuple[tf.Tensor, ...]:
     """Returns the zero state of the core, () without recurrence."""
@@ -100,7 +101,7 @@ class ActorCritic(snt.Module):
       features, core_state = self._core(features, env_outputs.done, core_state)
       features = tf.reshape(features, [num_steps * batch_size, 256])
     logits = self._policy_head(features)
-    values = self._value_head(features)
+    values = self.value_head(features)
     time_major = [num_steps, batch_size, -1]
     return NetworkOutput(
       policy_logits=tf.reshape(logits, time_major),
@@ -108,6 +109,21 @@ class ActorCritic(snt.Module):
       core_output=tf.reshape(features, time_major),
       core_state=core_state,
     )
+
+  def create_variables(self) -> None:
+    """Creates all variables, by a call on zeros."""
+    spec = self._env_spec
+    frame = np.zeros([1, 1, *spec.frame_shape], np.uint8)
+    instruction = ()
+    if spec.instruction_length:
+      instruction = np.zeros([1, 1, spec.instruction_length], np.int32)
+    env_outputs = EnvOutput(
+      reward=tf.zeros([1, 1]),
+      info=(),
+      done=tf.ones([1, 1], tf.bool),
+      observation=Observation(frame, instruction),
+    )
+    self(tf.zeros([1, 1], tf.int32), env_outputs, self.initial_state(1))
 
   def _features(self, last_actions, env_outputs):
     """Computes everything that needs no time: [T, B, ...] to [T*B, F]."""
@@ -128,6 +144,24 @@ class ActorCritic(snt.Module):
       instruction = tf.reshape(instruction, [-1, instruction.shape[-1]])
       features.append(self._instruction_encoder(instruction))
     return tf.concat(features, axis=1)
+
+
+def sample_actions(policy_logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+  """Draws from the softmax, in the Gumbel-argmax form.
+
+  Args:
+    policy_logits: float32 [N, A].
+    seed: int32 [2].
+
+  Returns:
+    int32 [N].
+  """
+  uniform = tf.random.stateless_uniform(tf.shape(policy_logits), seed, 1e-20)
+  return tf.argmax(
+    policy_logits - tf.math.log(-tf.math.log(uniform)),
+    axis=1,
+    output_type=tf.int32,
+  )
 
 
 def scale_frames(frames: tf.Tensor, channels_first: bool) -> tf.Tensor:
@@ -164,8 +198,7 @@ class DeepTorso(snt.Module):
     """Maps float32 [B, H, W, C] to `dtype` [B, H / 8, W / 8, 32]."""
     x = tf.cast(frames, self._dtype)
     for first, *blocks in self._sections:
-      x = first(x)
-      x = tf.nn.max_pool2d(x, 3, 2, 'SAME')
+      x = tf.nn.max_pool2d(first(x), 3, 2, 'SAME')
       for conv_a, conv_b in (blocks[:2], blocks[2:]):
         residual = conv_a(tf.nn.relu(x))
         residual = conv_b(tf.nn.relu(residual))
@@ -213,9 +246,23 @@ class Conv2D(snt.Module):
   def __call__(self, x: tf.Tensor) -> tf.Tensor:
     """Convolves [B, H, W, C]; the result has the dtype of `x`."""
     self._create(x.shape[-1])
-    w, b = tf.cast(self.w, x.dtype), tf.cast(self.b, x.dtype)
-    x = tf.nn.conv2d(x, w, self._stride, self._padding)
-    return tf.nn.bias_add(x, b)
+    w = tf.cast(self.w, x.dtype)
+    return add_bias(tf.nn.conv2d(x, w, self._stride, self._padding), self.b)
+
+
+@tf.custom_gradient
+def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+  """Adds a float32 bias [C] to [B, H, W, C] of any dtype.
+
+  TensorFlow's own gradient accumulates bfloat16 in bfloat16: over 10^6
+  positions most of the sum is lost.
+  """
+
+  def gradient(upstream):
+    total = tf.reduce_sum(upstream, axis=[0, 1, 2])
+    return upstream, tf.cast(total, b.dtype)
+
+  return tf.nn.bias_add(x, tf.cast(b, x.dtype)), gradient
 
 
 class LSTM(snt.Module):

@@ -80,6 +80,18 @@ class RMSProp(snt.Module):
       else:
         self._step(variable, *args)
 
+  def named_variables(self) -> dict[str, tf.Variable]:
+    """Returns weights and slots by names that stay the same between runs."""
+    named = {}
+    for variable, mean_square, moment in zip(
+      self._variables, self.mean_squares, self.moments, strict=True
+    ):
+      name = variable.name.removesuffix(':0')
+      named[name] = variable
+      named[f'rmsprop_mean_square/{name}'] = mean_square
+      named[f'rmsprop_moment/{name}'] = moment
+    return named
+
   def _step(self, variable, mean_square, moment, gradient, touched, rate):
     new_mean_square = (
       self._decay * mean_square + (1.0 - self._decay) * gradient * gradient

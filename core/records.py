@@ -19,7 +19,7 @@ from core import checkpointing
 from core.errors import UserError
 from core.types import Episode
 
-_EPISODES, _UPDATES = 'episodes.csv', 'updates.csv'
+_EPISODES, _UPDATES, _TASKS = 'episodes.csv', 'updates.csv', 'tasks.csv'
 _EPISODE_COLUMNS = (
   'env_frames',
   'task',
@@ -35,8 +35,12 @@ _UPDATE_TAGS = ('learning_rate', 'total_loss')
 class Records:
   """Writes episodes.csv, updates.csv and TensorBoard events of one run.
 
+  An agent that reports something per task (PopArt's statistics) also has a
+  tasks.csv: env_frames, task, and a column per quantity.
+
   TensorBoard's tags and steps are scalable_agent's: learning_rate, total_loss,
-  <task>/episode_return and <task>/episode_frames against env_frames.
+  <task>/episode_return and <task>/episode_frames against env_frames; and
+  <task>/<quantity> of what is reported per task.
   """
 
   def __init__(self, logdir: str, resume_state: Mapping[str, Any] | None):
@@ -51,15 +55,17 @@ class Records:
       UserError: a file is shorter than the checkpoint says, or not writable.
     """
     self._logdir = logdir
-    state = dict(resume_state or {_EPISODES: 0, _UPDATES: 0})
+    state = {_EPISODES: 0, _UPDATES: 0, _TASKS: 0, **(resume_state or {})}
     self._earlier_secs = state.get('wall_secs', 0.0)
     self._env_frames = state.get('env_frames', 0)
     self._started = time.monotonic()
     with self._explained():
       os.makedirs(logdir, exist_ok=True)
       self._check_lengths(state)
-      self._episodes = self._open(_EPISODES, state[_EPISODES])
-      self._updates = self._open(_UPDATES, state[_UPDATES])
+      self._lengths = {n: state[n] for n in (_EPISODES, _UPDATES, _TASKS)}
+      self._episodes = self._open(_EPISODES)
+      self._updates = self._open(_UPDATES)
+      self._tasks = self._open(_TASKS) if state[_TASKS] else None
       if not state[_EPISODES]:
         csv.writer(self._episodes, lineterminator='\n').writerow(
           _EPISODE_COLUMNS
@@ -113,6 +119,38 @@ class Records:
       values = {tag: row[tag] for tag in _UPDATE_TAGS if tag in row}
       self._add_scalars(row['env_frames'], values)
 
+  def tasks(
+    self, env_frames: int, task_metrics: Mapping[str, Mapping[str, float]]
+  ) -> None:
+    """Record what the agent reports per task.
+
+    Args:
+      env_frames: the learner's frame counter.
+      task_metrics: by task name, scalars by column; may be empty.
+    """
+    if not task_metrics:
+      return
+    with self._explained():
+      if self._tasks is None:
+        self._tasks = self._open(_TASKS)
+        columns = next(iter(task_metrics.values()))
+        csv.writer(self._tasks, lineterminator='\n').writerow(
+          ['env_frames', 'task', *columns]
+        )
+      rows = csv.writer(self._tasks, lineterminator='\n')
+      values = {}
+      for task, metrics in task_metrics.items():
+        rows.writerow([env_frames, task, *metrics.values()])
+        values |= {f'{task}/{name}': value for name, value in metrics.items()}
+      self._tasks.flush()
+      self._add_scalars(env_frames, values)
+
+  def scalars(self, env_frames: int, values: Mapping[str, float]) -> None:
+    """Show scalars in TensorBoard alone; there may be none."""
+    if values:
+      with self._explained():
+        self._add_scalars(env_frames, values)
+
   def state(self) -> dict[str, Any]:
     """Return what a checkpoint must hold; all before it is on the disk.
 
@@ -122,10 +160,7 @@ class Records:
     """
     state = {'wall_secs': self._wall_secs(), 'env_frames': self._env_frames}
     with self._explained():
-      for name, file in (
-        (_EPISODES, self._episodes),
-        (_UPDATES, self._updates),
-      ):
+      for name, file in self._open_files().items():
         file.flush()
         os.fsync(file.fileno())
         state[name] = os.fstat(file.fileno()).st_size
@@ -135,16 +170,20 @@ class Records:
   def close(self) -> None:
     """Flush and close all files."""
     with self._explained():
-      self._episodes.close()
-      self._updates.close()
+      for file in self._open_files().values():
+        file.close()
       self._events.close()
+
+  def _open_files(self) -> dict[str, io.TextIOBase]:
+    files = {_EPISODES: self._episodes, _UPDATES: self._updates}
+    return {**files, _TASKS: self._tasks} if self._tasks else files
 
   def _wall_secs(self) -> float:
     return round(self._earlier_secs + time.monotonic() - self._started, 3)
 
   def _check_lengths(self, state: Mapping[str, Any]) -> None:
     # Of all files before any is cut.
-    for name in (_EPISODES, _UPDATES):
+    for name in (_EPISODES, _UPDATES, _TASKS):
       path = os.path.join(self._logdir, name)
       found = os.path.getsize(path) if os.path.exists(path) else 0
       if found < state[name]:
@@ -153,10 +192,10 @@ class Records:
           'was written: put the whole file back or give another --logdir'
         )
 
-  def _open(self, name: str, length: int) -> io.TextIOBase:
+  def _open(self, name: str) -> io.TextIOBase:
     path = os.path.join(self._logdir, name)
     file = open(path, 'a', newline='', encoding='utf-8')  # noqa: SIM115
-    file.truncate(length)
+    file.truncate(self._lengths[name])
     return file
 
   def _read_columns(self) -> list[str]:

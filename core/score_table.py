@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import rich.table
 
-from core import atari57, scores
+from core import atari57, dmlab30, scores
 from core.errors import UserError
 from core.evaluation import EvaluationRow
 
@@ -45,7 +45,8 @@ def score_tasks(
     rows: of one evaluation.
     human_starts: compare with random and human play from human starts.
   """
-  random, human = atari57.RANDOM_SCORES, atari57.HUMAN_SCORES
+  random = atari57.RANDOM_SCORES | dmlab30.RANDOM_SCORES
+  human = atari57.HUMAN_SCORES | dmlab30.HUMAN_SCORES
   if human_starts:
     random = atari57.RANDOM_SCORES_HUMAN_STARTS
     human = atari57.HUMAN_SCORES_HUMAN_STARTS
@@ -80,7 +81,8 @@ def score_table(
 
   Returns:
     A table with a line per task, and at its end the human-normalised
-    aggregates, in percent, of the tasks shown.
+    aggregates, in percent, of the tasks shown; for DMLab-30 also the mean of
+    scores capped at 100.
 
   Raises:
     UserError: if the file cannot be read.
@@ -152,6 +154,8 @@ def _cells(rows, published_csv, human_starts):
   footer = _aggregate_cells(results, published)
   protocols = ' / '.join(dict.fromkeys(row['protocol'] for row in rows))
   reference = 'human starts' if human_starts else '1-30 no-ops'
+  if tasks & dmlab30.ALL_LEVELS:
+    reference = "DMLab-30's"
   caption = (
     f'{protocols}. Mean raw return ± standard error; reference scores: '
     f'{reference}; last lines: human-normalised %.'
@@ -173,15 +177,25 @@ def _aggregate_cells(results, published):
     )
   # An aggregate over fewer tasks would not compare.
   aggregates = [
-    scores.aggregate(np.array([c]), seed=0) if len(c) == len(known) > 0 else {}
+    _aggregate(np.array([c])) if len(c) == len(known) > 0 else {}
     for c in columns
   ]
   names = ['mean', 'median'] + ['iqm'] * (len(known) > 1)
+  if any(r.task in dmlab30.ALL_LEVELS for r in known):
+    names.append('capped mean')
   return [
     [f'{name} of {len(known)}', '', '', '', '']
-    + [_format(a[name].point) if a else _NONE for a in aggregates]
+    + [_format(a[name]) if a else _NONE for a in aggregates]
     for name in names
   ]
+
+
+def _aggregate(score_matrix):
+  points = {
+    name: aggregate.point
+    for name, aggregate in scores.aggregate(score_matrix, seed=0).items()
+  }
+  return {**points, 'capped mean': np.minimum(score_matrix, 100.0).mean()}
 
 
 def _format(number):

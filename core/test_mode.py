@@ -12,6 +12,8 @@ import rich.progress
 from core import (
   actor_learner,
   checkpointing,
+  dmlab,
+  dmlab30,
   evaluation,
   records,
   score_table,
@@ -20,17 +22,18 @@ from core import (
 )
 from core.ale_game import AleGame
 from core.atari import AtariProtocol
-from core.environments import TaskEnvironments, is_atari
+from core.environments import Protocol, TaskEnvironments, is_atari
 from core.errors import UserError
 from core.evaluation import EvaluationRow
 
 MAX_ROWS = 30  # Environments that play at once.
+MAX_LEVEL_ROWS = 10  # Of DeepMind Lab: each is a process of hundreds of MB.
 
 
 def test(
   config: Any,
   agent: Any,
-  protocol: AtariProtocol,
+  protocol: Protocol,
   tasks: Sequence[str],
   published_csv: str | None = None,
 ) -> list[EvaluationRow]:
@@ -38,11 +41,12 @@ def test(
 
   Plays `test_num_episodes` whole games per task with the sampled policy, one
   task at a time; writes evaluation.csv and evaluation.md, prints the table.
+  Of a level of DMLab-30 it plays the test level.
 
   Args:
     config: a paper's Config.
     agent: of the architecture that was trained.
-    protocol: how Atari is played; lost lives end nothing here.
+    protocol: how tasks are played; lost lives end nothing here.
     tasks: names of the tasks to play.
     published_csv: published scores to print beside ours.
 
@@ -50,11 +54,11 @@ def test(
     One row per episode.
 
   Raises:
-    UserError: there is no checkpoint or it does not fit the network, or start
-      states are missing.
+    UserError: there is no checkpoint or it does not fit the network, start
+      states are missing, or DeepMind Lab cannot play.
   """
   env_frames = load_newest(config, agent)
-  protocol = dataclasses.replace(protocol, life_loss_is_done=False)
+  tasks = [dmlab30.LEVEL_MAPPING.get(task, task) for task in tasks]
   print(f'policy after {env_frames:,} environment frames', flush=True)
   rows = []
   with rich.progress.Progress(disable=None) as progress:
@@ -153,6 +157,7 @@ def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
   act, initial_state = agent.act, agent.initial_state
   if config.start_states:
     _check_all_atari(tasks, '--start_states')
+    protocol = dataclasses.replace(protocol, life_loss_is_done=False)
     states = start_states.load_start_states(config.start_states, task)
     name = os.path.basename(os.path.normpath(config.start_states))
     line = evaluation.protocol_line(protocol, f'states of {name}')
@@ -160,13 +165,14 @@ def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
       task, states, act, initial_state, protocol, line, config.seed
     )
     return
-  num_rows = min(config.test_num_episodes, MAX_ROWS)
+  max_rows = MAX_LEVEL_ROWS if dmlab.is_level(task) else MAX_ROWS
+  num_rows = min(config.test_num_episodes, max_rows)
   task_of_row = np.full(num_rows, task_id, np.int32)
   environment = TaskEnvironments(
     tasks, task_of_row, protocol, is_training=False
   )
   line = 'whole episodes; sampled policy; raw rewards'
-  if is_atari(task):
+  if is_atari(task) or dmlab.is_level(task):
     line = evaluation.protocol_line(protocol)
   try:
     yield from evaluation.play_episodes(

@@ -2,8 +2,10 @@
 
     python -m experiments.record runs/pong impala/atari_pong_shallow/seed_1
 
-writes run.json, episodes.csv.gz, updates.csv.gz, evaluation.csv, evaluation.md
-and curve.png under experiments/results/.
+writes run.json, episodes.csv.gz, updates.csv.gz, tasks.csv.gz (if the agent has
+one), evaluation.csv, evaluation.md and curve.png under experiments/results/.
+With --bin_frames, for runs of very many short episodes, returns.csv.gz (mean
+returns per task and bin) stands for episodes and curve.
 """
 
 import argparse
@@ -12,6 +14,8 @@ import os
 import shutil
 import sys
 
+import pandas as pd
+
 from core import checkpointing
 from core.errors import UserError
 from experiments import curves
@@ -19,12 +23,13 @@ from experiments import curves
 RESULTS = os.path.join('experiments', 'results')
 
 
-def record(logdir: str, row: str) -> str:
+def record(logdir: str, row: str, bin_frames: int = 0) -> str:
   """Writes a run's records to experiments/results/<row>.
 
   Args:
     logdir: of a run that was trained and tested.
     row: '<paper>/<flag file>/seed_<n>'.
+    bin_frames: 0: every episode; else environment frames per bin of means.
 
   Returns:
     The folder.
@@ -36,14 +41,48 @@ def record(logdir: str, row: str) -> str:
   os.makedirs(folder, exist_ok=True)
   for name in ('run.json', 'evaluation.csv', 'evaluation.md'):
     shutil.copyfile(_existing(logdir, name), os.path.join(folder, name))
-  for name in ('episodes.csv', 'updates.csv'):
-    with open(_existing(logdir, name), 'rb') as file:
-      content = file.read()
-    with checkpointing.atomic_file(os.path.join(folder, name + '.gz')) as file:
-      # Without name and time, so that the same run gives the same bytes.
-      file.write(gzip.compress(content, mtime=0))
+  _compress(_existing(logdir, 'updates.csv'), folder)
+  if os.path.exists(os.path.join(logdir, 'tasks.csv')):
+    _compress(os.path.join(logdir, 'tasks.csv'), folder)
+  if bin_frames:
+    table = bin_returns(curves.read_episodes(logdir), bin_frames)
+    content = table.to_csv(index=False, float_format='%.5g').encode()
+    _write_gzip(os.path.join(folder, 'returns.csv.gz'), content)
+    return folder
+  _compress(_existing(logdir, 'episodes.csv'), folder)
   curves.draw([folder], os.path.join(folder, 'curve.png'))
   return folder
+
+
+def bin_returns(episodes: pd.DataFrame, bin_frames: int) -> pd.DataFrame:
+  """Averages episodes over bins of environment frames.
+
+  Args:
+    episodes: columns env_frames, task, episode_return.
+    bin_frames: width of a bin.
+
+  Returns:
+    Columns env_frames (end of the bin), task, num_episodes, mean_return.
+  """
+  ends = (episodes.env_frames // bin_frames + 1) * bin_frames
+  groups = episodes.assign(env_frames=ends).groupby(
+    ['env_frames', 'task'], sort=True
+  )
+  return groups.episode_return.agg(
+    num_episodes='size', mean_return='mean'
+  ).reset_index()
+
+
+def _compress(path, folder):
+  with open(path, 'rb') as file:
+    content = file.read()
+  _write_gzip(os.path.join(folder, os.path.basename(path) + '.gz'), content)
+
+
+def _write_gzip(path, content):
+  with checkpointing.atomic_file(path) as file:
+    # Without name and time, so that the same run gives the same bytes.
+    file.write(gzip.compress(content, mtime=0))
 
 
 def _existing(logdir, name):
@@ -58,9 +97,10 @@ def main() -> None:
   parser = argparse.ArgumentParser(description='Record a run in results/.')
   parser.add_argument('logdir')
   parser.add_argument('row', help='<paper>/<flag file>/seed_<n>')
+  parser.add_argument('--bin_frames', type=int, default=0, help='0: episodes')
   arguments = parser.parse_args()
   try:
-    print(record(arguments.logdir, arguments.row))
+    print(record(arguments.logdir, arguments.row, arguments.bin_frames))
   except UserError as error:
     sys.exit(f'error: {error}')
 

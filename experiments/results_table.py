@@ -3,8 +3,9 @@
     python -m experiments.results_table           # prints it
     python -m experiments.results_table --write   # replaces it in README.md
 
-One line per folder experiments/results/<paper>/<flag file>; the published value
-stands beside ours.
+One line per folder experiments/results/<paper>/<flag file> of a published row;
+the published value stands beside ours. Other recorded runs have their table in
+their paper's README.
 """
 
 import argparse
@@ -56,34 +57,36 @@ def make_table() -> str:
   lines = [HEADER, ('---',) * len(HEADER)]
   for folder in sorted(glob.glob(os.path.join(RESULTS, '*', '*'))):
     seeds = sorted(glob.glob(os.path.join(folder, 'seed_*')))
-    if seeds:
+    if seeds and _preset(_flag_file(folder)) in ROWS:
       lines.append(_line(folder, seeds))
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def write(path: str, table: str) -> None:
+def write(path: str, table: str, begin: str = BEGIN, end: str = END) -> None:
   """Replaces the table between the markers of a Markdown file.
 
   Args:
     path: of the file.
-    table: from `make_table`.
+    table: in Markdown.
+    begin: marker before it.
+    end: marker after it.
 
   Raises:
     UserError: the markers are missing.
   """
   with open(path, encoding='utf-8') as file:
     text = file.read()
-  if BEGIN not in text or END not in text:
-    raise UserError(f'{path} has no markers {BEGIN} and {END}')
-  before, rest = text.split(BEGIN, 1)
-  after = rest.split(END, 1)[1]
+  if begin not in text or end not in text:
+    raise UserError(f'{path} has no markers {begin} and {end}')
+  before, rest = text.split(begin, 1)
+  after = rest.split(end, 1)[1]
   with open(path, 'w', encoding='utf-8') as file:
-    file.write(f'{before}{BEGIN}\n{table}\n{END}{after}')
+    file.write(f'{before}{begin}\n{table}\n{end}{after}')
 
 
 def _line(folder, seeds):
   paper, row = os.path.normpath(folder).split(os.sep)[-2:]
-  flags = f'experiments/{paper}/{row}.flags'
+  flags = _flag_file(folder)
   infos = [_read_json(os.path.join(seed, 'run.json')) for seed in seeds]
   tables = [_read_csv(seed, 'evaluation.csv') for seed in seeds]
   updates = [_read_csv(seed, 'updates.csv.gz').iloc[-1] for seed in seeds]
@@ -110,13 +113,18 @@ def _line(folder, seeds):
   )
 
 
+def _flag_file(folder):
+  paper, row = os.path.normpath(folder).split(os.sep)[-2:]
+  return f'experiments/{paper}/{row}.flags'
+
+
 def _preset(flags):
-  """Returns the preset that a flag file starts from."""
+  """Returns the preset that a flag file starts from, or None."""
   with open(flags, encoding='utf-8') as file:
     for line in file:
       if line.startswith('--preset='):
         return line.strip().split('=', 1)[1]
-  raise UserError(f'{flags} names no preset')
+  return None
 
 
 def _read_json(path):

@@ -5,12 +5,11 @@ Reads top to bottom: variables, loss, update, acting, state for checkpoints.
 
 import functools
 
-import numpy as np
 import tensorflow as tf
 
 from core import distribution, losses, optimizers
-from core.networks import ActorCritic
-from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
+from core.networks import ActorCritic, sample_actions
+from core.types import AgentOutput, EnvSpec, Unroll
 from impala import vtrace
 from impala.config import Config
 
@@ -39,7 +38,7 @@ class Agent:
         precision=config.precision,
         compile_parts=compile_parts,
       )
-      self._create_variables()
+      self.network.create_variables()
       self.optimizer = optimizers.RMSProp(
         self.network.trainable_variables,
         config.decay,
@@ -53,20 +52,6 @@ class Agent:
       self.strategy, self._gradients, self._apply, compile_all
     )
     self.act = tf.function(self._act, jit_compile=compile_all)
-
-  def _create_variables(self):
-    frame = np.zeros([1, 1, *self.env_spec.frame_shape], np.uint8)
-    instruction = ()
-    if self.env_spec.instruction_length:
-      instruction = np.zeros([1, 1, self.env_spec.instruction_length], np.int32)
-    env_output = EnvOutput(
-      reward=tf.zeros([1, 1]),
-      info=(),
-      done=tf.ones([1, 1], tf.bool),
-      observation=Observation(frame, instruction),
-    )
-    last_actions = tf.zeros([1, 1], tf.int32)
-    self.network(last_actions, env_output, self.network.initial_state(1))
 
   # Learning.
 
@@ -176,13 +161,7 @@ class Agent:
       core_state,
     )
     policy_logits = output.policy_logits[0]
-    # The Gumbel-argmax form of a draw from the softmax.
-    uniform = tf.random.stateless_uniform(tf.shape(policy_logits), seed, 1e-20)
-    action = tf.argmax(
-      policy_logits - tf.math.log(-tf.math.log(uniform)),
-      axis=1,
-      output_type=tf.int32,
-    )
+    action = sample_actions(policy_logits, seed)
     agent_output = AgentOutput(action, policy_logits, output.values[0, :, 0])
     return agent_output, output.core_state
 
@@ -190,15 +169,4 @@ class Agent:
 
   def variables(self) -> dict[str, tf.Variable]:
     """Returns every variable by a name that stays the same between runs."""
-    named = {}
-    for variable, mean_square, moment in zip(
-      self.network.trainable_variables,
-      self.optimizer.mean_squares,
-      self.optimizer.moments,
-      strict=True,
-    ):
-      name = variable.name.removesuffix(':0')
-      named[name] = variable
-      named[f'rmsprop_mean_square/{name}'] = mean_square
-      named[f'rmsprop_moment/{name}'] = moment
-    return named
+    return self.optimizer.named_variables()

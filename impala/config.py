@@ -7,82 +7,12 @@ Each field's documentation is the help of the flag of the same name.
 import dataclasses
 
 from core.config_flags import field
+from core.run_config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(RunConfig):
   """One run of IMPALA; every field is a flag of the same name."""
-
-  # The run.
-  logdir: str = field('/tmp/agent', 'Folder of records and checkpoints.')
-  mode: str = field(
-    'train',
-    'train, test, benchmark or save_start_states.',
-    choices=('train', 'test', 'benchmark', 'save_start_states'),
-  )
-  seed: int = field(
-    1, 'Seed of weights, action sampling and environments.', minimum=0
-  )
-  total_environment_frames: int = field(
-    int(1e9),
-    'Environment frames (agent steps x action repeats) after which training '
-    'stops and the learning rate is 0.',
-    minimum=1,
-  )
-  stop_frames: int = field(
-    0,
-    'Environment frames after which to stop earlier, on the same '
-    'learning-rate schedule; 0: at total_environment_frames.',
-    minimum=0,
-    modes=('train',),
-  )
-
-  # The environments.
-  level_name: str = field(
-    'explore_goal_locations_small',
-    'A game (pong), several (pong,breakout), atari57, catch, or '
-    'package.module:function for an environment of your own.',
-  )
-  num_action_repeats: int = field(
-    4, 'Environment frames per agent step.', minimum=1
-  )
-  full_action_space: bool = field(
-    False,
-    "Atari: all 18 actions in every game instead of the game's own. "
-    'Source: full set for multi-task agents, Espeholt 2018, appendix G.1.',
-  )
-  width: int = field(96, 'Frame width, DeepMind Lab.', minimum=1)
-  height: int = field(72, 'Frame height, DeepMind Lab.', minimum=1)
-
-  # Actors.
-  actor_mode: str = field(
-    'async',
-    'sync: act and learn in turn, reproducible to the bit; async: actor '
-    'threads beside the learner.',
-    choices=('sync', 'async'),
-  )
-  num_actors: int = field(
-    1, 'Actor threads; sync mode has one.', minimum=1, modes=('train',)
-  )
-  num_environments: int = field(
-    32, 'Environments per actor.', minimum=1, modes=('train', 'benchmark')
-  )
-  num_groups: int = field(
-    2,
-    'Groups an actor cuts its environments into: one steps while the other '
-    'is in inference. Ours: measured, see README.',
-    minimum=1,
-    modes=('train', 'benchmark'),
-  )
-  queue_capacity: int = field(
-    1,
-    'Batches that may wait for the learner (async). scalable_agent holds one '
-    'unroll in its queue and one batch in its staging area.',
-    minimum=1,
-    modes=('train', 'benchmark'),
-  )
-  batch_size: int = field(2, 'B, unrolls per update.', minimum=1)
-  unroll_length: int = field(100, 'T, agent steps per unroll.', minimum=1)
 
   # The network.
   torso: str = field(
@@ -118,64 +48,26 @@ class Config:
     0.0, 'Global gradient norm to clip to; 0: no clipping.', minimum=0
   )
 
-  # The machine.
-  strategy: str = field(
-    'one_device',
-    'tf.distribute strategy of the learner.',
-    choices=('one_device', 'mirrored'),
-  )
-  xla: str = field(
-    'auto',
-    'auto: compile the whole update on GPU and TPU, on CPU only what gains; '
-    'on; off.',
-    choices=('auto', 'on', 'off'),
-  )
-  precision: str = field(
-    'float32',
-    'Arithmetic of the convolutions; weights and losses stay float32.',
-    choices=('float32', 'bfloat16'),
-  )
-
-  # Records.
-  log_updates: int = field(
-    1, 'Updates per row of updates.csv.', minimum=1, modes=('train',)
-  )
-  checkpoint_secs: float = field(
-    600.0, 'Seconds between checkpoints.', minimum=0, modes=('train',)
-  )
-  checkpoint_updates: int = field(
-    0,
-    'Updates between checkpoints; 0: by the clock (checkpoint_secs).',
-    minimum=0,
-    modes=('train',),
-  )
-  keep_checkpoints: int = field(
-    3, 'Newest checkpoints that are kept.', minimum=1, modes=('train',)
-  )
-
-  # Evaluation.
-  test_num_episodes: int = field(
-    10, 'Whole episodes per task in test mode.', minimum=1, modes=('test',)
-  )
-  start_states: str = field(
-    '',
-    'Folder of ALE start states to begin test episodes from, or to write '
-    'them to.',
-    modes=('test', 'save_start_states'),
-  )
-  num_start_states: int = field(
-    100,
-    'Start states to write per game (about 100 in Nair et al. 2015).',
-    minimum=1,
-    modes=('save_start_states',),
-  )
-  record_video: bool = field(
-    False, 'Write an mp4 of one episode per task.', modes=('test',)
-  )
-
 
 SCALABLE_AGENT_DMLAB = Config()
 """scalable_agent's flags, single level of DeepMind Lab."""
+
+DMLAB_SINGLE_LEVEL = dataclasses.replace(
+  Config(), num_environments=48, batch_size=32
+)
+"""scalable_agent's README, one level: 48 actors, batches of 32."""
+
+DMLAB30_MULTITASK = dataclasses.replace(
+  DMLAB_SINGLE_LEVEL,
+  level_name='dmlab30',
+  num_environments=150,  # 5 per level.
+  total_environment_frames=int(1e10),
+  entropy_cost=0.0033391318945337044,
+  learning_rate=0.00031866995608948655,
+  reward_clipping='soft_asymmetric',
+  log_updates=4,  # 51,200 frames; scalable_agent logs every 50,000.
+)
+"""scalable_agent's README, one agent on the 30 levels of DMLab-30."""
 
 ATARI_EXPERT_SHALLOW = dataclasses.replace(
   Config(),
@@ -220,6 +112,8 @@ DEBUG = dataclasses.replace(
 
 PRESETS = {
   'scalable_agent_dmlab': SCALABLE_AGENT_DMLAB,
+  'dmlab_single_level': DMLAB_SINGLE_LEVEL,
+  'dmlab30_multitask': DMLAB30_MULTITASK,
   'atari_expert_shallow': ATARI_EXPERT_SHALLOW,
   'atari_expert_deep': ATARI_EXPERT_DEEP,
   'atari57_multitask': ATARI57_MULTITASK,

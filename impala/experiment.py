@@ -14,22 +14,18 @@ from core import (
   environments,
   test_mode,
 )
-from core.atari import AtariProtocol
 from impala.agent import Agent
 from impala.config import PRESETS, Config
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PUBLISHED = str(ROOT / 'experiments' / 'reference' / 'atari57_published.csv')
+REFERENCE = ROOT / 'experiments' / 'reference'
 
 
 def main(unused_argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
   config = config_flags.resolve(Config, PRESETS)
   tasks = environments.task_names(config.level_name)
-  protocol = AtariProtocol(
-    num_action_repeats=config.num_action_repeats,
-    full_action_space=config.full_action_space,
-  )
+  protocol = environments.make_protocol(config, tasks)
   env_spec = environments.env_spec(tasks, protocol)
   if config.mode == 'train':
     info = config_flags.run_info(config, dataclasses.asdict(protocol))
@@ -38,7 +34,8 @@ def main(unused_argv: list[str]) -> None:
   if config.mode == 'train':
     actor_learner.train(config, agent, protocol)
   elif config.mode == 'test':
-    test_mode.test(config, agent, protocol, tasks, PUBLISHED)
+    published = REFERENCE / f'{environments.suite(tasks)}_published.csv'
+    test_mode.test(config, agent, protocol, tasks, str(published))
   elif config.mode == 'save_start_states':
     test_mode.save_states(config, agent, protocol, tasks)
   else:

@@ -215,7 +215,7 @@ class ImportRulesTest(parameterized.TestCase):
   def test_imports_and_requirements_agree(self):
     used = set().union(*(_third_party(_imports(m)) for m in MODULES))
     used = {DISTRIBUTIONS.get(name, name.replace('_', '-')) for name in used}
-    optional = OPTIONAL - {'matplotlib'}
+    optional = {n.replace('_', '-') for n in OPTIONAL} - {'matplotlib'}
     self.assertEqual(used - optional | INDIRECT, _declared() | INDIRECT)
     self.assertContainsSubset(INDIRECT, _declared())
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import importlib
 import os
 import pathlib
 import signal
@@ -15,16 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core import actor_learner, checkpointing, environments
-from core.atari import AtariProtocol
-from impala.agent import Agent
-from impala.config import DEBUG, Config
+from impala.config import DEBUG
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMEOUT_SECS = 240
 
 
-def tiny_config(**changes: Any) -> Config:
-  """Returns the debug preset, smaller: an update is 20 frames."""
+def tiny_config(preset: Any = DEBUG, **changes: Any) -> Any:
+  """Returns a paper's debug preset, smaller: an update is 20 frames."""
   tiny = dict(
     actor_mode='sync',
     num_environments=4,
@@ -33,24 +32,29 @@ def tiny_config(**changes: Any) -> Config:
     unroll_length=5,
     checkpoint_updates=7,
   )
-  return dataclasses.replace(DEBUG, **{**tiny, **changes})
+  return dataclasses.replace(preset, **{**tiny, **changes})
 
 
-def protocol_of(config: Config) -> AtariProtocol:
+def module_of(config: Any, name: str) -> Any:
+  """Returns a module (`agent`, `config`) of the paper that a config is of."""
+  paper = type(config).__module__.split('.')[0]
+  return importlib.import_module(f'{paper}.{name}')
+
+
+def protocol_of(config: Any) -> environments.Protocol:
   """Returns the protocol that the experiment would use."""
-  return AtariProtocol(
-    num_action_repeats=config.num_action_repeats,
-    full_action_space=config.full_action_space,
-  )
-
-
-def make_agent(config: Config) -> Agent:
-  """Returns a fresh agent for the config's tasks."""
   tasks = environments.task_names(config.level_name)
-  return Agent(config, environments.env_spec(tasks, protocol_of(config)))
+  return environments.make_protocol(config, tasks)
 
 
-def train(config: Config) -> int:
+def make_agent(config: Any) -> Any:
+  """Returns a fresh agent of the config's paper for the config's tasks."""
+  tasks = environments.task_names(config.level_name)
+  spec = environments.env_spec(tasks, protocol_of(config))
+  return module_of(config, 'agent').Agent(config, spec)
+
+
+def train(config: Any) -> int:
   """Trains in this process, as the experiment does; returns the frames."""
   return actor_learner.train(config, make_agent(config), protocol_of(config))
 
@@ -76,18 +80,20 @@ class Finished(NamedTuple):
 class Run:
   """The experiment in a process of its own, which no test outlives."""
 
-  def __init__(self, config: Config, **popen_arguments: Any):
+  def __init__(self, config: Any, **popen_arguments: Any):
     """Starts it."""
+    module = module_of(config, 'config')
     flags = [
       f'--{name}={value}'
       for name, value in dataclasses.asdict(config).items()
-      if value != getattr(DEBUG, name)
+      if value != getattr(module.DEBUG, name)
     ]
+    experiment = module.__name__.replace('.config', '.experiment')
     self._config = config
     # Files: a child that lives on would hold a pipe open.
     self._outputs = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
     self.process = subprocess.Popen(
-      [sys.executable, '-m', 'impala.experiment', '--preset=debug', *flags],
+      [sys.executable, '-m', experiment, '--preset=debug', *flags],
       cwd=ROOT,
       env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
       stdout=self._outputs[0],
@@ -147,14 +153,14 @@ class Run:
     return True
 
 
-def rows(config: Config, name: str) -> list[dict[str, str]]:
+def rows(config: Any, name: str) -> list[dict[str, str]]:
   """Returns the rows of a CSV file of the run."""
   path = pathlib.Path(config.logdir, name)
   with open(path, newline='', encoding='utf-8') as file:
     return list(csv.DictReader(file))
 
 
-def restore(config: Config) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def restore(config: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Returns arrays and metadata of the newest checkpoint."""
   directory = actor_learner.checkpoint_directory(config.logdir)
   arrays, metadata, _ = checkpointing.restore_latest(directory, print)
@@ -170,7 +176,7 @@ def timeless(row: dict[str, str]) -> dict[str, str]:
   }
 
 
-def assert_same_run(found: Config, expected: Config) -> None:
+def assert_same_run(found: Any, expected: Any) -> None:
   """Asserts that two finished runs are equal to the bit, but for the clock."""
   for name in ('updates.csv', 'episodes.csv'):
     ours, theirs = (

@@ -11,7 +11,7 @@ from absl.testing import absltest, parameterized
 
 from core import distribution
 from core.actor import join_unrolls
-from tests.unrolls import LANGUAGE_SPEC, random_unroll
+from tests.unrolls import LANGUAGE_SPEC, learner_input, random_unroll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -48,6 +48,29 @@ class XlaScopeTest(parameterized.TestCase):
   def test_auto_follows_the_device(self):
     has_gpu = bool(tf.config.list_logical_devices('GPU'))
     self.assertEqual(distribution.xla_scope('auto'), (has_gpu, True))
+
+
+class CompileUpdateTest(parameterized.TestCase):
+  @parameterized.parameters(False, True)
+  def test_columns_reach_the_step(self, compile_all):
+    def gradients_fn(unroll):
+      reward = tf.transpose(unroll.env_outputs.reward)  # [B, T + 1]
+      gradient = tf.reduce_sum(reward)
+      return gradient, dict(loss=2.0 * gradient), reward, unroll.task_id
+
+    def apply_fn(gradient, learning_rate, reward, task_id):
+      return dict(step=learning_rate * gradient, reward=reward, task=task_id)
+
+    unroll = learner_input(random_unroll(3, 6))
+    update = distribution.compile_update(
+      tf.distribute.get_strategy(), gradients_fn, apply_fn, compile_all
+    )
+    found = update(unroll, tf.constant(0.5))
+    reward = unroll.env_outputs.reward.numpy()
+    np.testing.assert_allclose(found['loss'], 2.0 * reward.sum(), rtol=1e-5)
+    np.testing.assert_allclose(found['step'], 0.5 * reward.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(found['reward'], reward.transpose())
+    np.testing.assert_array_equal(found['task'], unroll.task_id)
 
 
 class ReplicasTest(absltest.TestCase):

@@ -3,11 +3,13 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from core import atari57, catch, environments
+from core import atari57, catch, dmlab30, environments
 from core.atari import AtariProtocol
+from core.dmlab import DmLabProtocol
 from core.environments import TaskEnvironments
 from core.errors import UserError
-from core.types import EnvSpec
+from core.types import EnvSpec, Observation
+from impala.config import Config
 from tests.user_environments import LoggingEnv
 
 PROTOCOL = AtariProtocol()
@@ -27,6 +29,18 @@ class TaskNamesTest(parameterized.TestCase):
     ('catch', 'catch', ('catch',)),
     ('users', FIRST, (FIRST,)),
     ('atari57', 'atari57', tuple(atari57.GAMES)),
+    ('dmlab30', 'dmlab30', tuple(dmlab30.LEVEL_MAPPING)),
+    ('level', 'rooms_watermaze', ('rooms_watermaze',)),
+    (
+      'levels',
+      'tests/empty_room_test,lab:seekavoid_arena_01',
+      ('tests/empty_room_test', 'lab:seekavoid_arena_01'),
+    ),
+    (
+      'path_of_a_level',
+      'contributed/dmlab30/rooms_watermaze',
+      ('rooms_watermaze',),
+    ),
   )
   def test_names(self, level_name, expected):
     self.assertEqual(environments.task_names(level_name), expected)
@@ -35,6 +49,18 @@ class TaskNamesTest(parameterized.TestCase):
     ('misspelt', 'brekout', 'brekout.*did you mean breakout'),
     ('one_of_two', 'pong,qbrt', 'qbrt.*did you mean qbert'),
     ('empty', 'pong,', 'unknown Atari game'),
+    (
+      'misspelt_level',
+      'room_watermaze',
+      "unknown level 'room_watermaze'.*did you mean rooms_watermaze",
+    ),
+    (
+      'half_a_level',
+      'rooms_collect_good_objects',
+      'did you mean rooms_collect_good_objects_test or .*_train',
+    ),
+    ('neither', 'qwertyuiop', 'unknown Atari game.*dmlab30, .* lab:NAME'),
+    ('gymnasium', 'ALE/MsPacman-v5', 'did you mean ms_pacman'),
     ('twice', 'pong,breakout,pong', 'pong,breakout,pong names a task twice'),
     ('no_module', 'nowhere.at_all:make', "No module named 'nowhere'"),
     ('no_function', 'core.catch:nothing', "no attribute 'nothing'"),
@@ -44,7 +70,59 @@ class TaskNamesTest(parameterized.TestCase):
       environments.task_names(level_name)
 
 
+class ProtocolTest(parameterized.TestCase):
+  def test_games(self):
+    config = Config(num_action_repeats=3, full_action_space=True)
+    for task in ('pong', 'catch'):
+      self.assertEqual(
+        environments.make_protocol(config, [task]),
+        AtariProtocol(num_action_repeats=3, full_action_space=True),
+      )
+      self.assertEqual(environments.suite([task]), 'atari57')
+
+  def test_levels(self):
+    values = dict(
+      width=80,
+      height=60,
+      num_action_repeats=3,
+      action_set='popart',
+      dataset_path='a',
+      level_cache_dir='b',
+    )
+    tasks = ['lab:seekavoid_arena_01', 'rooms_watermaze']
+    protocol = environments.make_protocol(Config(**values), tasks)
+    self.assertEqual(protocol, DmLabProtocol(**values))
+    self.assertEqual(environments.suite(tasks), 'dmlab30')
+
+  def test_defaults_are_the_configs(self):
+    protocol = environments.make_protocol(Config(), ['rooms_watermaze'])
+    self.assertEqual(protocol, DmLabProtocol())
+
+  @parameterized.parameters('pong', 'catch', FIRST)
+  def test_not_both(self, task):
+    with self.assertRaisesRegex(UserError, f'{task} is no level of DeepMind'):
+      environments.make_protocol(Config(), ['rooms_watermaze', task])
+
+
+class AsObservationTest(absltest.TestCase):
+  def test_frames_and_dicts(self):
+    frame, words = np.zeros(2), np.zeros(3)
+    self.assertIs(environments.as_observation(frame).frame, frame)
+    self.assertEqual(environments.as_observation(frame).instruction, ())
+    found = environments.as_observation(dict(instruction=words, frame=frame))
+    self.assertIsInstance(found, Observation)
+    self.assertIs(found.frame, frame)
+    self.assertIs(found.instruction, words)
+
+
 class EnvSpecTest(parameterized.TestCase):
+  @parameterized.parameters(('impala', 9), ('popart', 15))
+  def test_levels(self, action_set, num_actions):
+    protocol = DmLabProtocol(action_set=action_set)
+    tasks = ('rooms_watermaze', 'tests/empty_room_test')
+    expected = EnvSpec((72, 96, 3), False, num_actions, 16, tasks)
+    self.assertEqual(spec_of(*tasks, protocol=protocol), expected)
+
   def test_catch(self):
     expected = EnvSpec((20, 20, 1), False, 3, 0, ('catch',))
     self.assertEqual(spec_of('catch'), expected)

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from core import catch, evaluation
 from core.atari import AtariProtocol
+from core.dmlab import DmLabProtocol
 from core.environments import TaskEnvironments
 from core.types import AgentOutput
 
@@ -253,6 +254,11 @@ class ProtocolLineTest(absltest.TestCase):
     self.assertIn('states in x', line)
     self.assertIn('minimal actions', line)
     self.assertNotIn('no-ops', line)
+
+  def test_says_how_levels_are_played(self):
+    line = evaluation.protocol_line(DmLabProtocol(action_set='popart'))
+    for part in ('test levels', 'sampled', 'repeat 4', 'popart', '96x72'):
+      self.assertIn(part, line)
 
 
 if __name__ == '__main__':

@@ -126,6 +126,21 @@ class RMSPropTest(parameterized.TestCase):
         changed = np.any(old != new, axis=1)
         self.assertEqual(set(np.flatnonzero(changed)), set(rows))
 
+  def test_named_variables(self):
+    variables = [tf.Variable([1.0, 2.0], name='w'), tf.Variable(3.0, name='b')]
+    optimizer = optimizers.RMSProp(variables, 0.9, 0.5, 0.1)
+    named = optimizer.named_variables()
+    expected = {}
+    for name, weight, mean_square, moment in zip(
+      'wb', variables, optimizer.mean_squares, optimizer.moments, strict=True
+    ):
+      expected[name] = weight
+      expected[f'rmsprop_mean_square/{name}'] = mean_square
+      expected[f'rmsprop_moment/{name}'] = moment
+    self.assertEqual(list(named), list(expected))
+    for name, variable in expected.items():
+      self.assertIs(named[name], variable)
+
   def test_known_first_step(self):
     # 4.8e-4 x 2 / sqrt(0.99 x 1 + 0.01 x 2^2 + 0.1)
     variable = tf.Variable([0.0])

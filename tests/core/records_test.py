@@ -10,6 +10,7 @@ import time
 import numpy as np
 from absl.testing import absltest, parameterized
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.summary.writer import event_file_writer
 
 from core import records
 from core.errors import UserError
@@ -35,6 +36,12 @@ class RecordsTest(parameterized.TestCase):
     super().setUp()
     self.logdir = os.path.join(
       self.enter_context(tempfile.TemporaryDirectory()), 'run'
+    )
+    # Writers of one second are read in the order of their numbers as text, so
+    # the ninth and tenth of a process would change places.
+    numbers = event_file_writer.AtomicCounter(0)
+    self.enter_context(
+      absltest.mock.patch.object(event_file_writer, '_global_uid', numbers)
     )
 
   def open(self, resume_state=None):
@@ -195,12 +202,12 @@ class RecordsTest(parameterized.TestCase):
       self.assertBetween(secs, 1000.005, 1060)
     self.assertGreater(writer.state()['wall_secs'], 1000.005)
 
-  @parameterized.parameters('episodes.csv', 'updates.csv')
+  @parameterized.parameters('episodes.csv', 'updates.csv', 'tasks.csv')
   def test_refuses_a_file_shorter_than_recorded(self, name):
     writer = self.open()
-    self.play(writer, 1, 2)
+    self.play_tasks(writer, 1, 2)
     state = writer.state()
-    self.play(writer, 3)
+    self.play_tasks(writer, 3)
     writer.close()
     path = os.path.join(self.logdir, name)
     os.truncate(path, state[name] - 1)
@@ -216,6 +223,67 @@ class RecordsTest(parameterized.TestCase):
     os.remove(path)
     with self.assertRaisesRegex(UserError, 'has 0 bytes'):
       self.open(state)
+
+  def play_tasks(self, writer, *numbers):
+    for number in numbers:
+      self.play(writer, number)
+      metrics = {
+        task: dict(shift=number + i, scale=0.5)
+        for i, task in enumerate(('pong', 'breakout'))
+      }
+      writer.tasks(100 * number, metrics)
+
+  def assert_tasks_recorded(self, *numbers):
+    self.assertEqual(
+      [tuple(r.values()) for r in self.rows('tasks.csv')],
+      [
+        (f'{100 * n}', task, f'{n + i}', '0.5')
+        for n in numbers
+        for i, task in enumerate(('pong', 'breakout'))
+      ],
+    )
+    self.assertEqual(
+      self.scalars()['breakout/shift'], [(100 * n, n + 1.0) for n in numbers]
+    )
+
+  def test_tasks(self):
+    writer = self.open()
+    self.play_tasks(writer, 1, 2)
+    writer.close()
+    text = pathlib.Path(self.logdir, 'tasks.csv').read_text()
+    self.assertStartsWith(text, 'env_frames,task,shift,scale\n100,pong,1,0.5\n')
+    self.assert_tasks_recorded(1, 2)
+    self.assert_recorded(1, 2)
+
+  def test_no_tasks_no_file(self):
+    writer = self.open()
+    self.play(writer, 1)
+    writer.tasks(100, {})
+    self.assertNotIn('tasks.csv', writer.state())
+    writer.close()
+    self.assertFalse(os.path.exists(os.path.join(self.logdir, 'tasks.csv')))
+
+  def test_resume_cuts_tasks_too(self):
+    writer = self.open()
+    self.play_tasks(writer, 1, 2)
+    state = writer.state()
+    self.play_tasks(writer, 3, 4)
+    writer.close()
+    writer = self.open(state)
+    self.assert_tasks_recorded(1, 2)
+    self.play_tasks(writer, 3)
+    writer.close()
+    self.assert_tasks_recorded(1, 2, 3)
+
+  def test_resume_from_before_the_first_tasks(self):
+    writer = self.open()
+    state = writer.state()  # As a checkpoint from before there were any.
+    self.play_tasks(writer, 1, 2)
+    writer.close()
+    writer = self.open(state)
+    self.play_tasks(writer, 1)
+    writer.close()
+    self.assert_tasks_recorded(1)
 
   def test_logdir_that_cannot_be_made(self):
     pathlib.Path(self.logdir).touch()

@@ -9,7 +9,7 @@ import numpy as np
 import rich.console
 from absl.testing import absltest, parameterized
 
-from core import atari57, score_table
+from core import atari57, dmlab30, score_table
 from core.errors import UserError
 
 PUBLISHED = str(
@@ -85,6 +85,31 @@ class ScoreTableTest(parameterized.TestCase):
     self.assertEqual(
       table['median of 57'][-4:], ['59.7', '93.2', '191.8', '186.8']
     )
+
+  def test_levels_of_dmlab30(self):
+    random, human = dmlab30.RANDOM_SCORES, dmlab30.HUMAN_SCORES
+    parts = [-0.1] + 28 * [0.5] + [2.0]
+    rows = []
+    for level, part in zip(random, parts, strict=True):
+      value = random[level] + part * (human[level] - random[level])
+      rows += episodes(level, value)
+    published = PUBLISHED.replace('atari57', 'dmlab30')
+    text = score_table.score_markdown(rows, published)
+    table = cells(text)
+    self.assertEqual(
+      table['rooms_collect_good_objects_test'],
+      ['1', '-0.9 ± -', '0.1', '10.0', '-10.0', '9.0', '5.8', '10.0', '10.0'],
+    )
+    self.assertEqual(table['mean of 30'][4], '53.0')  # (-10 + 28 50 + 200) / 30
+    self.assertEqual(table['median of 30'][4], '50.0')
+    self.assertEqual(
+      table['capped mean of 30'][4:], ['49.7', '45.7', '50.1', '73.6', '85.1']
+    )
+    self.assertIn("reference scores: DMLab-30's", text)
+
+  def test_only_dmlab30_is_capped(self):
+    table = cells(score_table.score_markdown(episodes('pong', 14.6)))
+    self.assertNotIn('capped mean of 1', table)
 
   def test_one_task_needs_no_iqm(self):
     table = cells(score_table.score_markdown(episodes('pong', 14.6)))

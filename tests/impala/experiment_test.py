@@ -34,13 +34,17 @@ class FlagFilesTest(parameterized.TestCase):
     self.assertContainsSubset(
       ['table_c1_shallow.flags', 'table_c1_deep.flags', 'demo.flags'], names
     )
-    self.assertIn('table_4_multitask.flags', names)
+    self.assertContainsSubset(
+      ['table_4_multitask.flags', 'dmlab_single_level.flags', 'dmlab30.flags'],
+      names,
+    )
 
   @parameterized.parameters(*FLAG_FILES)
   def test_builds_its_agent_and_performs_an_update(self, path):
     config = parse(f'--flagfile={path}')
     tasks = environments.task_names(config.level_name)
-    spec = environments.env_spec(tasks, runs.protocol_of(config))
+    protocol = environments.make_protocol(config, tasks)
+    spec = environments.env_spec(tasks, protocol)
     agent = Agent(config, spec)
     # The file's network at the file's batch would take minutes: 4 x 2 does.
     unroll = unrolls.random_unroll(4, 2, spec, config.use_lstm)
@@ -73,6 +77,20 @@ class FlagFilesTest(parameterized.TestCase):
     )
     for name, value in table_g1.items():
       self.assertEqual(getattr(config, name), value, name)
+
+  def test_dmlab30_file_holds_scalable_agents_values(self):
+    config = parse(f'--flagfile={runs.ROOT}/experiments/impala/dmlab30.flags')
+    changes = dict(
+      level_name='dmlab30',
+      num_environments=150,
+      batch_size=32,
+      entropy_cost=0.0033391318945337044,
+      learning_rate=0.00031866995608948655,
+      total_environment_frames=10_000_000_000,
+      reward_clipping='soft_asymmetric',
+      log_updates=4,
+    )
+    self.assertEqual(config, dataclasses.replace(Config(), **changes))
 
   def test_deep_expert_differs_from_shallow_in_the_torso_alone(self):
     shallow = dataclasses.asdict(impala_config.ATARI_EXPERT_SHALLOW)

@@ -1,0 +1,224 @@
+"""Every flag file: documented, parsed, its agent built, one update made.
+
+Each plays some of its tasks: Atari on the real games, DeepMind Lab on a
+stand-in for the engine (tests/fake_deepmind_lab), what is trained alike.
+"""
+
+import csv
+import dataclasses
+import functools
+import importlib
+import os
+import pathlib
+import re
+import sys
+import unittest
+from unittest import mock
+
+import numpy as np
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from core import config_flags, dmlab, environments
+from core.actor import Actor
+from core.actor_learner import Learner
+from core.environments import TaskEnvironments
+from core.timing import Timer
+from tests import runs
+
+FOLDER = runs.ROOT / 'experiments'
+FILES = sorted(FOLDER.rglob('*.flags'))
+NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
+NUM_TASKS = 3  # Of a file's many, first, middle and last.
+
+# What the head of a file must say.
+HEAD = dict(
+  paper=r'arXiv:\d{4}\.\d{5}',
+  where=r'\b([Tt]able|[Ff]igures?) [A-Z]?\.?\d|Published: nothing',
+  published=r'\bPublished\b',
+  expectation=r'\bTo expect\b',
+  command=r'python -m \w+\.experiment|\bmake \w+',
+)
+# Rows that need deepmind_lab outside of tests.
+ON_DEEPMIND_LAB = {
+  'impala/dmlab30.flags': 9,
+  'impala/dmlab_single_level.flags': 9,
+  'pixel_control/figure_5_pixel_popart_impala.flags': 15,
+  'pixel_control/figure_7_pixel_impala.flags': 15,
+  'popart/table_1_dmlab30_impala.flags': 15,
+  'popart/table_1_dmlab30_impala_9_actions.flags': 9,
+  'popart/table_1_dmlab30_popart_impala.flags': 15,
+}
+
+
+def setUpModule():
+  fake = str(runs.ROOT / 'tests' / 'fake_deepmind_lab')
+  python_path = os.pathsep.join([fake, os.environ.get('PYTHONPATH', '')])
+  patch = mock.patch.dict(os.environ, {'PYTHONPATH': python_path})
+  patch.start()
+  unittest.addModuleCleanup(patch.stop)
+  sys.path.insert(0, fake)
+  unittest.addModuleCleanup(sys.path.remove, fake)
+
+
+def parse(name, *arguments):
+  """Returns the config of a flag file, of its folder's paper."""
+  module = importlib.import_module(f'{pathlib.Path(name).parts[0]}.config')
+  values = flags.FlagValues()
+  config_flags.define(module.Config, module.PRESETS, values)
+  argv = ['experiment', f'--flagfile={FOLDER / name}', *arguments]
+  values(argv)
+  return config_flags.resolve(module.Config, module.PRESETS, values, argv)
+
+
+def world(config):
+  """Returns the tasks of a config, how they are played, and their spec."""
+  tasks = environments.task_names(config.level_name)
+  protocol = environments.make_protocol(config, tasks)
+  return tasks, protocol, env_spec(tasks, protocol)
+
+
+# 57 games take seconds to ask.
+env_spec = functools.cache(environments.env_spec)
+
+
+def head(name):
+  """Returns the comment at the top of a file, as one line.
+
+  With that of the file that it builds on, if it does.
+  """
+  lines = (FOLDER / name).read_text().splitlines()
+  end = [line.startswith('#') for line in lines].index(False)
+  text = ' '.join(line.lstrip('#').strip() for line in lines[:end])
+  if lines[end].startswith('--flagfile='):
+    base = pathlib.Path(lines[end].partition('=')[2])
+    text += ' ' + head(base.relative_to('experiments'))
+  return text
+
+
+class FlagFilesTest(parameterized.TestCase):
+  def test_folders_are_papers_with_files(self):
+    papers = {pathlib.Path(name).parts[0] for name in NAMES}
+    self.assertContainsSubset(['impala', 'popart'], papers)
+    for paper in papers:
+      self.assertTrue((runs.ROOT / paper / 'experiment.py').exists(), paper)
+
+  @parameterized.parameters(*NAMES)
+  def test_head_says_what_it_is(self, name):
+    text = head(name)
+    for what, pattern in HEAD.items():
+      self.assertRegex(text, pattern, f'{name} does not say its {what}')
+    for path in re.findall(r'--flagfile=(\S+)', text):
+      self.assertTrue((runs.ROOT / path).exists(), path)
+
+  @parameterized.parameters(*NAMES)
+  def test_builds_its_agent_and_makes_an_update(self, name):
+    # The network, its heads and its losses are the file's; its batch, and
+    # compiling with XLA, would take minutes.
+    config = dataclasses.replace(parse(name), unroll_length=2, xla='off')
+    tasks, protocol, spec = world(config)
+    agent = runs.module_of(config, 'agent').Agent(config, spec)
+    before = {n: v.numpy() for n, v in agent.variables().items()}
+    task_id = np.unique(np.linspace(0, len(tasks) - 1, NUM_TASKS).astype(int))
+    timer = Timer()
+    actor = Actor(
+      agent.act,
+      agent.initial_state,
+      [TaskEnvironments(tasks, np.int32(task_id), protocol, True)],
+      spec,
+      config.unroll_length,
+      config.seed,
+      timer,
+    )
+    self.addCleanup(actor.close)
+    (unroll,) = actor.collect(0)
+    np.testing.assert_array_equal(unroll.task_id, task_id)
+    row, _ = Learner(config, agent, timer).step(unroll)
+    self.assertNotEqual(row['total_loss'], 0.0)
+    for variable in agent.network.trainable_variables:
+      old = before[variable.name.removesuffix(':0')]
+      self.assertTrue(np.all(np.isfinite(variable)), variable.name)
+      # These levels need not speak.
+      if 'instruction_encoder' not in variable.name:
+        self.assertFalse(np.array_equal(old, variable), variable.name)
+
+  def test_rows_on_deepmind_lab(self):
+    found = {}
+    for name in NAMES:
+      tasks, _, spec = world(parse(name))
+      if dmlab.is_level(tasks[0]):
+        self.assertEqual(spec.frame_shape, (72, 96, 3))
+        self.assertEqual(spec.instruction_length, 16)
+        found[name] = spec.num_actions
+    self.assertEqual(found, ON_DEEPMIND_LAB)
+
+
+class PopArtTableTest(parameterized.TestCase):
+  """The files of Table 1 hold what the paper prints."""
+
+  FILES = [name for name in NAMES if name.startswith('popart/table_1_')]
+
+  def test_all_rows_are_there(self):
+    self.assertLen(self.FILES, 6 + 3)
+
+  @parameterized.parameters(*FILES)
+  def test_published_values_are_those_of_the_reference(self, name):
+    with open(FOLDER / 'reference' / 'popart_table_1.csv') as file:
+      table = list(csv.DictReader(x for x in file if not x.startswith('#')))
+    agent = 'PopArt-IMPALA' if 'popart_impala' in name else 'IMPALA'
+    suite = 'dmlab30' if 'dmlab30' in name else 'atari57'
+    suite += '_unclipped' if '_unclipped' in name else ''
+    values = [
+      row['value']
+      for row in table
+      if (row['agent'], row['suite'], row['source'])
+      == (agent, suite, 'Table 1')
+    ]
+    self.assertLen(values, 2)
+    if name.endswith('impala_9_actions.flags'):
+      self.assertIn('no row in Table 1', head(name))
+      return
+    for value in values:
+      self.assertIn(f' {value} %', head(name))
+
+  @parameterized.parameters(*FILES)
+  def test_hyperparameters_are_the_appendixs(self, name):
+    config = parse(name)
+    is_lab = 'dmlab30' in name
+    expected = dict(  # Tables 3 to 7.
+      statistics_step_size=3e-4,
+      scale_lower_bound=1e-4,
+      scale_upper_bound=1e6,
+      unroll_length=100 if is_lab else 20,
+      discounting=0.99,
+      baseline_cost=0.5,
+      batch_size=32,
+      momentum=0.0,
+      num_action_repeats=4,
+      torso='deep',
+      use_lstm=is_lab,
+      total_environment_frames=int(10e9 if is_lab else 11.4e9),
+    )
+    rewards = 'none' if 'unclipped' in name else 'abs_one'
+    expected['reward_clipping'] = 'soft_asymmetric' if is_lab else rewards
+    expected['value_head'] = 'single'
+    for part, value_head in (
+      ('popart_', 'popart'),
+      ('multihead', 'multi_head'),
+    ):
+      if part in name.removeprefix('popart/'):
+        expected['value_head'] = value_head
+    for field, value in expected.items():
+      self.assertEqual(getattr(config, field), value, field)
+    # Table 9: fixed values within the ranges of the population.
+    self.assertBetween(config.entropy_cost, 5e-5, 1e-2)
+    self.assertBetween(config.learning_rate, 5e-6, 5e-3)
+    self.assertBetween(config.epsilon, 1e-7, 1e-1)
+    self.assertTrue(is_lab or 10 <= config.max_gradient_norm <= 100)
+    # The comment gives the values that the file has.
+    for value in (config.entropy_cost, config.learning_rate, config.epsilon):
+      self.assertIn(f': {value}', head(name))
+
+
+if __name__ == '__main__':
+  absltest.main()
