@@ -247,7 +247,9 @@ class Conv2D(snt.Module):
     """Convolves [B, H, W, C]; the result has the dtype of `x`."""
     self._create(x.shape[-1])
     w = tf.cast(self.w, x.dtype)
-    return add_bias(tf.nn.conv2d(x, w, self._stride, self._padding), self.b)
+    x = tf.nn.conv2d(x, w, self._stride, self._padding)
+    # As a tensor: a custom gradient takes no mirrored variable.
+    return add_bias(x, tf.convert_to_tensor(self.b))
 
 
 @tf.custom_gradient

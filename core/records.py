@@ -66,6 +66,9 @@ class Records:
       self._episodes = self._open(_EPISODES)
       self._updates = self._open(_UPDATES)
       self._tasks = self._open(_TASKS) if state[_TASKS] else None
+      if self._tasks is None:  # One there is of a run without checkpoint.
+        with contextlib.suppress(FileNotFoundError):
+          os.remove(os.path.join(logdir, _TASKS))
       if not state[_EPISODES]:
         csv.writer(self._episodes, lineterminator='\n').writerow(
           _EPISODE_COLUMNS

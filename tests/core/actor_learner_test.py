@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from core import actor_learner
@@ -19,7 +18,7 @@ from core.actor_learner import Learner
 from core.errors import UserError
 from core.timing import Timer
 from tests import runs
-from tests.unrolls import SMALL_SPEC, random_unroll
+from tests.unrolls import random_unroll
 
 # An update is 20 frames, so a run has 120 of them.
 NUM_UPDATES = 120
@@ -339,64 +338,7 @@ class StopTest(ActorLearnerTest):
     self.assertNotIn('Traceback', finished.stderr)
 
 
-class PerTaskAgent:
-  """Reports a scalar and two vectors, and looks at what it learns from."""
-
-  env_spec = SMALL_SPEC
-
-  def update(self, unroll, learning_rate):
-    return dict(
-      total_loss=tf.reduce_sum(unroll.env_outputs.reward),
-      shift=tf.constant([0.5, -2.0], tf.float64),
-      gradient_norm=learning_rate,
-      scale=tf.constant([3.0, 4.0]),
-    )
-
-
 class LearnerTest(absltest.TestCase):
-  def test_metrics_per_task_are_told_from_scalars(self):
-    unroll = random_unroll(5, 4)
-    learner = Learner(config_of(''), PerTaskAgent(), Timer())
-    row, task_metrics = learner.step(unroll)
-    self.assertEqual(
-      task_metrics,
-      dict(a=dict(shift=0.5, scale=3.0), b=dict(shift=-2.0, scale=4.0)),
-    )
-    self.assertEqual(
-      list(row),
-      [
-        *('num_updates', 'env_frames', 'total_loss', 'gradient_norm'),
-        *('learning_rate', 'policy_lag_mean', 'policy_lag_max'),
-      ],
-    )
-    np.testing.assert_allclose(
-      row['total_loss'], np.sum(unroll.env_outputs.reward), rtol=1e-5
-    )
-    self.assertIsInstance(row['gradient_norm'], float)
-
-  def test_metrics_of_the_only_task(self):
-    class OneTaskAgent(PerTaskAgent):
-      env_spec = SMALL_SPEC._replace(task_names=('a',))
-
-      def update(self, unroll, learning_rate):
-        metrics = super().update(unroll, learning_rate)
-        return {
-          name: value[..., :1] if value.ndim else value
-          for name, value in metrics.items()
-        }
-
-    learner = Learner(config_of(''), OneTaskAgent(), Timer())
-    row, task_metrics = learner.step(random_unroll(5, 4))
-    self.assertEqual(task_metrics, dict(a=dict(shift=0.5, scale=3.0)))
-    self.assertNotIn('shift', row)
-
-  def test_no_metrics_per_task(self):
-    config = config_of('')
-    learner = Learner(config, runs.make_agent(config), Timer())
-    row, task_metrics = learner.step(random_unroll(5, 4))
-    self.assertEqual(task_metrics, {})
-    self.assertEqual((row['num_updates'], row['env_frames']), (1, 20))
-
   def test_episodes_are_read_once(self):
     config = config_of('', level_name='catch', num_action_repeats=4)
     unroll = random_unroll(6, 5, seed=1)

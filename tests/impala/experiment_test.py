@@ -6,15 +6,13 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 from absl import flags
 from absl.testing import absltest, parameterized
 
-from core import config_flags, environments
+from core import config_flags
 from impala import config as impala_config
-from impala.agent import Agent
 from impala.config import PRESETS, Config
-from tests import runs, unrolls
+from tests import runs
 
 FLAG_FILES = sorted(glob.glob(f'{runs.ROOT}/experiments/impala/*.flags'))
 
@@ -38,23 +36,6 @@ class FlagFilesTest(parameterized.TestCase):
       ['table_4_multitask.flags', 'dmlab_single_level.flags', 'dmlab30.flags'],
       names,
     )
-
-  @parameterized.parameters(*FLAG_FILES)
-  def test_builds_its_agent_and_performs_an_update(self, path):
-    config = parse(f'--flagfile={path}')
-    tasks = environments.task_names(config.level_name)
-    protocol = environments.make_protocol(config, tasks)
-    spec = environments.env_spec(tasks, protocol)
-    agent = Agent(config, spec)
-    # The file's network at the file's batch would take minutes: 4 x 2 does.
-    unroll = unrolls.random_unroll(4, 2, spec, config.use_lstm)
-    before = [v.numpy() for v in agent.network.trainable_variables]
-    metrics = agent.update(
-      unrolls.learner_input(unroll), np.float32(config.learning_rate)
-    )
-    self.assertTrue(np.isfinite(metrics['total_loss']))
-    for old, new in zip(before, agent.network.trainable_variables, strict=True):
-      self.assertFalse(np.array_equal(old, new), new.name)
 
   def test_expert_files_hold_table_g1(self):
     config = parse(

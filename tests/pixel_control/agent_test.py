@@ -181,7 +181,7 @@ class LossTest(parameterized.TestCase):
     self.assertGreater(expected, 0.0)
     self.assertEqual(metrics['pixel_control_loss'].shape, ())
     np.testing.assert_allclose(
-      metrics['pixel_control_loss'], expected, rtol=1e-4
+      metrics['pixel_control_loss'], expected, rtol=1e-5
     )
     self.assertEqual(loss, metrics['total_loss'])
     parts = ('policy_gradient_loss', 'baseline_loss', 'entropy_loss')
@@ -215,7 +215,7 @@ class UpdateTest(parameterized.TestCase):
     _, agent, unroll = make(spec, torso=torso, use_lstm=lstm, **settings)
     variables = agent.trainable_variables
     _, gradients = gradients_of(agent, unroll, variables)
-    self.assertLen(gradients, len(variables))
+    self.assertLen(gradients, len(agent.network.trainable_variables) + 6)
     for name, gradient in gradients.items():
       self.assertTrue(np.any(gradient != 0), name)
       self.assertTrue(np.all(np.isfinite(gradient)), name)
@@ -245,15 +245,15 @@ class UpdateTest(parameterized.TestCase):
     for name, variable in agent.variables().items():
       self.assertTrue(np.any(before[name] != variable), name)
 
-  @parameterized.named_parameters(('auto', 'auto'), ('on', 'on'))
-  def test_xla_modes_agree(self, xla):
+  def test_xla_modes_agree(self):
     results = []
-    for mode in ('off', xla):
+    for mode in ('off', 'auto', 'on'):
       _, agent, unroll = make(xla=mode, use_lstm=True, pixel_control_cost=0.1)
       metrics = [agent.update(unroll, RATE) for _ in range(2)]
       results.append(tf.nest.flatten((metrics, agent.variables())))
-    for expected, found in zip(*results, strict=True):
-      np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
+    for expected, *others in zip(*results, strict=True):
+      for found in others:
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
   def test_traces_once(self):
     _, agent, _ = make(xla='auto')
