@@ -25,7 +25,8 @@ class NetworkOutput(NamedTuple):
   Attributes:
     policy_logits: float32 [T, B, A].
     values: float32 [T, B, num_values].
-    core_output: float32 [T, B, 256], what the heads read.
+    core_output: float32 [T, B, F], what the heads read: the LSTM's output, 256,
+      or without LSTM all features.
     core_state: the recurrent state after the last step.
   """
 
