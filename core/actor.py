@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tree
 
 from core.distribution import select_columns
 from core.environments import TaskEnvironments, as_observation
@@ -38,8 +39,8 @@ class Actor:
     """Resets all environments.
 
     Args:
-      act: tf.function of last action, EnvOutput, core state and seed [2] that
-        returns AgentOutput and core state.
+      act: tf.function of task id, last action, EnvOutput, core state and seed
+        [2] that returns AgentOutput and core state.
       initial_state: maps N to the core's initial state.
       groups: environments that step together.
       env_spec: of these environments.
@@ -183,17 +184,18 @@ class _Group:
     seed[1] += self._num_acts * 64  # At most 64 groups.
     self._num_acts = self._num_acts + 1  # Not in place: see get_arrays.
     inputs = (
+      self.environments.task_id,
       self._agent_output.action,
       self._env_output._replace(info=()),
       self._core_state,
       seed,
     )
     # Converting and choosing the trace here is cheaper than tf.function does.
-    inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    inputs = tree.map_structure(tf.convert_to_tensor, inputs)
     if self._traced_act is None:
       self._traced_act = self._act.get_concrete_function(*inputs)
     outputs = self._traced_act(*inputs)
-    agent_output, self._core_state = tf.nest.map_structure(
+    agent_output, self._core_state = tree.map_structure(
       lambda x: x.numpy(), outputs
     )
     self._agent_output = agent_output
@@ -248,7 +250,11 @@ class _Group:
 
 
 class Batcher:
-  """Cuts unrolls of any width into batches of B, in arrival order."""
+  """Cuts unrolls of any width into batches of B, in arrival order.
+
+  The columns of an unroll take turns by task, so that a batch which several
+  tasks share has as many of each as can be.
+  """
 
   def __init__(self, batch_size: int):
     """Starts empty; `batch_size` is B."""
@@ -264,7 +270,7 @@ class Batcher:
     Returns:
       The batches [T + 1, B, ...] that are complete with it, perhaps none.
     """
-    self.pending.append(unroll)
+    self.pending.append(take_turns(unroll))
     batches = []
     while sum(len(u.task_id) for u in self.pending) >= self._batch_size:
       batches.append(self._take())
@@ -281,6 +287,23 @@ class Batcher:
       taken.append(unroll)
       missing -= len(unroll.task_id)
     return join_unrolls(taken)
+
+
+def take_turns(unroll: Unroll) -> Unroll:
+  """Orders the columns of an unroll so that its tasks alternate.
+
+  Args:
+    unroll: [T + 1, N, ...].
+
+  Returns:
+    The Unroll with columns of tasks 0, 1, 2, ..., 0, 1, 2, ...
+  """
+  task_id = np.asarray(unroll.task_id)
+  rounds = np.array([np.sum(task_id[:i] == x) for i, x in enumerate(task_id)])
+  order = np.lexsort((task_id, rounds))
+  if np.array_equal(order, np.arange(len(order))):
+    return unroll
+  return select_columns(unroll, order)
 
 
 def join_unrolls(unrolls: list[Unroll]) -> Unroll:

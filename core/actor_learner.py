@@ -138,7 +138,10 @@ class Learner:
     """
     config = self._config
     learning_rate = optimizers.linear_decay(
-      config.learning_rate, self.env_frames, config.total_environment_frames
+      config.learning_rate,
+      self.env_frames,
+      config.total_environment_frames,
+      config.final_learning_rate_fraction,
     )
     with self.timer.phase('learner'):
       inputs = batch._replace(

@@ -100,7 +100,7 @@ def is_level(name: str) -> bool:
     name: a level of DMLab-30; one in a folder (tests/empty_room_test); or any
       other, written lab:seekavoid_arena_01.
   """
-  if name.startswith('ALE/'):  # Gymnasium's names of Atari games.
+  if name.startswith(('ALE/', 'two_rooms')):  # Other suites with folders.
     return False
   return name in dmlab30.ALL_LEVELS or name.startswith('lab:') or '/' in name
 

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from core import atari, atari57, catch, dmlab, dmlab30
+from core import atari, atari57, catch, dmlab, dmlab30, two_rooms
 from core.atari import AtariProtocol
 from core.dmlab import DmLabProtocol
 from core.errors import UserError
@@ -31,13 +31,14 @@ def task_names(level_name: str) -> tuple[str, ...]:
   Args:
     level_name: 'atari57' or 'dmlab30'; or one or more, separated by commas, of:
       a game's ALE id, a level of DeepMind Lab (`dmlab.is_level`), 'catch',
-      'package.module:function'.
+      a goal in two rooms (`two_rooms.parse_task`), 'package.module:function'.
 
   Returns:
     Their names, in the order of task ids.
 
   Raises:
-    UserError: for an unknown game, level or module, or a name given twice.
+    UserError: for an unknown game, level, goal or module, or a name given
+      twice.
   """
   if level_name == 'atari57':
     return tuple(atari57.GAMES)
@@ -48,7 +49,9 @@ def task_names(level_name: str) -> tuple[str, ...]:
     for name in level_name.split(',')
   )
   for name in names:
-    if ':' in name and not dmlab.is_level(name):
+    if two_rooms.is_task(name):
+      two_rooms.parse_task(name)
+    elif ':' in name and not dmlab.is_level(name):
       _import_function(name)
     elif is_atari(name):
       _check_game(name)
@@ -59,7 +62,9 @@ def task_names(level_name: str) -> tuple[str, ...]:
 
 def is_atari(task_name: str) -> bool:
   """Tells whether a task is an Atari game."""
-  is_other = task_name == 'catch' or ':' in task_name
+  is_other = (
+    task_name == 'catch' or ':' in task_name or two_rooms.is_task(task_name)
+  )
   return not is_other and not dmlab.is_level(task_name)
 
 
@@ -275,19 +280,23 @@ class TaskEnvironments(VectorEnv):
 
   def get_state(self) -> list[Any] | None:
     """Returns the state of every environment, or None if one cannot say it."""
-    states = []
-    for env in self._envs:
-      for single in getattr(env, 'envs', [None]):
-        if not hasattr(getattr(single, 'unwrapped', None), 'get_state'):
-          return None
-        states.append(single.unwrapped.get_state())
-    return states
+    stateful = self._stateful()
+    if not all(hasattr(env, 'get_state') for env in stateful):
+      return None
+    return [env.get_state() for env in stateful]
 
   def set_state(self, states: list[Any]) -> None:
     """Goes on from `get_state`; call it after `reset`."""
-    singles = [single for env in self._envs for single in env.envs]
-    for single, state in zip(singles, states, strict=True):
-      single.unwrapped.set_state(state)
+    for env, state in zip(self._stateful(), states, strict=True):
+      env.set_state(state)
+
+  def _stateful(self):
+    """Lists what holds state: vector environments or, where they do, rows."""
+    return [
+      getattr(row, 'unwrapped', row)
+      for env in self._envs
+      for row in ([env] if hasattr(env, 'get_state') else _rows(env))
+    ]
 
   def close_extras(self, **kwargs: Any) -> None:
     """Closes every environment."""
@@ -318,6 +327,8 @@ def _make_task(task, num_envs, protocol, is_training, num_threads):
       protocol, life_loss_is_done=life_loss_is_done
     )
     return atari.AtariEnv(task, num_envs, protocol, num_threads)
+  if two_rooms.is_task(task):
+    return two_rooms.make_vector_env(task, num_envs)
   make_vector_env = catch.make_vector_env
   if task != 'catch':
     make_vector_env = _import_function(task)
@@ -375,6 +386,10 @@ def _import_function(name):
     return getattr(importlib.import_module(module_name), function_name)
   except (ImportError, AttributeError) as error:
     raise UserError(f'--level_name={name}: {error}') from error
+
+
+def _rows(env):
+  return getattr(env, 'envs', [None])
 
 
 def _concatenate(arrays):

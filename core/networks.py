@@ -306,12 +306,14 @@ class LSTM(snt.Module):
     Returns:
       The hidden states, float32 [T, B, hidden_size], and the last state.
     """
-    num_steps, batch_size, input_size = inputs.shape
+    num_steps, _, input_size = inputs.shape  # B may be unknown.
     self._create(input_size)
     # The inputs' share of all gates at once, the state's step by step.
-    flat_inputs = tf.reshape(inputs, [num_steps * batch_size, input_size])
+    flat_inputs = tf.reshape(inputs, [-1, input_size])
     gates_of_inputs = tf.matmul(flat_inputs, self.w[:input_size]) + self.b
-    gates_of_inputs = tf.reshape(gates_of_inputs, [num_steps, batch_size, -1])
+    gates_of_inputs = tf.reshape(
+      gates_of_inputs, [num_steps, -1, 4 * self._hidden_size]
+    )
     w_hidden = self.w[input_size:]
     outputs = []
     cell, hidden = state

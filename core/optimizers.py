@@ -159,15 +159,19 @@ def clip_by_global_norm(
   return clipped, norm
 
 
-def linear_decay(initial: float, env_frames: int, total_frames: int) -> float:
-  """Returns the learning rate, linear from `initial` to 0 in frames.
+def linear_decay(
+  initial: float, env_frames: int, total_frames: int, final_fraction: float = 0
+) -> float:
+  """Returns the learning rate, linear in frames.
 
   Args:
     initial: rate at frame 0.
     env_frames: the frame counter before the update.
-    total_frames: where the rate reaches 0.
+    total_frames: where the rate ends.
+    final_fraction: what is left of it there.
 
   Returns:
     The rate of this update.
   """
-  return initial * (1.0 - min(env_frames, total_frames) / total_frames)
+  spent = min(env_frames, total_frames) / total_frames
+  return initial * (1.0 - (1.0 - final_fraction) * spent)

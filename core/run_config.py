@@ -26,8 +26,14 @@ class RunConfig:
   total_environment_frames: int = field(
     int(1e9),
     'Environment frames (agent steps x action repeats) after which training '
-    'stops and the learning rate is 0.',
+    'stops and the learning rate ends its descent.',
     minimum=1,
+  )
+  final_learning_rate_fraction: float = field(
+    0.0,
+    'What is left of the learning rate at the last frame.',
+    minimum=0,
+    maximum=1,
   )
   stop_frames: int = field(
     0,
@@ -42,7 +48,8 @@ class RunConfig:
     'explore_goal_locations_small',
     'A game (pong), several (pong,breakout), atari57; a level of DMLab-30 '
     '(rooms_watermaze), several, dmlab30, another level of DeepMind Lab '
-    '(lab:seekavoid_arena_01); catch; or package.module:function for an '
+    '(lab:seekavoid_arena_01); catch; a goal in two rooms (two_rooms/1/12); '
+    'or package.module:function for an '
     'environment of your own.',
   )
   num_action_repeats: int = field(

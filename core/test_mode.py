@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import rich.console
 import rich.progress
+import tensorflow as tf
 
 from core import (
   actor_learner,
@@ -113,12 +114,12 @@ def save_states(
     raise UserError('--mode=save_start_states needs --start_states=FOLDER')
   _check_all_atari(tasks, '--mode=save_start_states')
   load_newest(config, agent)
-  for task in tasks:
+  for task_id, task in enumerate(tasks):
     paths = list(
       start_states.save_start_states(
         config.start_states,
         task,
-        agent.act,
+        _act_in(agent, task_id),
         agent.initial_state,
         dataclasses.replace(protocol, life_loss_is_done=False),
         config.num_start_states,
@@ -138,12 +139,12 @@ def record_videos(
   """
   _check_all_atari(tasks, '--record_video')
   protocol = dataclasses.replace(protocol, life_loss_is_done=False)
-  for task in tasks:
+  for task_id, task in enumerate(tasks):
     path = os.path.join(config.logdir, f'{task}.mp4')
     episode_return = video.record_video(
       path,
       AleGame(task, protocol),
-      agent.act,
+      _act_in(agent, task_id),
       agent.initial_state,
       config.seed,
       frames_per_second=60.0 / protocol.num_action_repeats,
@@ -154,7 +155,7 @@ def record_videos(
 def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
   """Plays one task, from no-op starts or from start states."""
   task = tasks[task_id]
-  act, initial_state = agent.act, agent.initial_state
+  act, initial_state = _act_in(agent, task_id), agent.initial_state
   if config.start_states:
     _check_all_atari(tasks, '--start_states')
     protocol = dataclasses.replace(protocol, life_loss_is_done=False)
@@ -189,6 +190,16 @@ def _play(config, agent, protocol, tasks, task_id) -> Iterator[EvaluationRow]:
     )
   finally:
     environment.close()
+
+
+def _act_in(agent, task_id):
+  """Returns the agent's acting in rows that all play one task."""
+
+  def act(last_action, *inputs):
+    task_ids = tf.fill(tf.shape(last_action), task_id)
+    return agent.act(task_ids, last_action, *inputs)
+
+  return act
 
 
 def _show(config, rows, published_csv):

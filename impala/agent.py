@@ -142,10 +142,11 @@ class Agent:
     """Returns the core's state before the first step of `batch_size` rows."""
     return self.network.initial_state(batch_size)
 
-  def _act(self, last_action, env_output, core_state, seed):
+  def _act(self, task_id, last_action, env_output, core_state, seed):
     """Samples an action for each of N environments.
 
     Args:
+      task_id: int32 [N], not read: the policy is not told the task.
       last_action: int32 [N].
       env_output: EnvOutput, each [N, ...], with an empty info.
       core_state: state of the core.
@@ -154,6 +155,7 @@ class Agent:
     Returns:
       AgentOutput, each [N, ...], and the new core state.
     """
+    del task_id
     add_time = functools.partial(tf.expand_dims, axis=0)
     output = self.network(
       add_time(last_action),

@@ -261,10 +261,11 @@ class Agent:
     """Returns the core's state before the first step of `batch_size` rows."""
     return self.network.initial_state(batch_size)
 
-  def _act(self, last_action, env_output, core_state, seed):
+  def _act(self, task_id, last_action, env_output, core_state, seed):
     """Samples an action for each of N environments, whatever their tasks.
 
     Args:
+      task_id: int32 [N], not read: the policy is not told the task.
       last_action: int32 [N].
       env_output: EnvOutput, each [N, ...], with an empty info.
       core_state: state of the core.
@@ -274,6 +275,7 @@ class Agent:
       AgentOutput, each [N, ...], its baseline 0: a value would need the task,
       and nothing reads it. And the new core state.
     """
+    del task_id
     add_time = functools.partial(tf.expand_dims, axis=0)
     output = self.network(
       add_time(last_action),

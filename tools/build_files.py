@@ -24,6 +24,7 @@ BUILDS_ON = {
 }
 PRIVATE = (
   'agent',
+  'networks',
   'config',
   'experiment',
 )  # A paper's own; the rest is shared.

@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from core import catch
-from core.actor import Actor, Batcher, join_unrolls
+from core.actor import Actor, Batcher, join_unrolls, take_turns
 from core.distribution import select_columns
 from core.environments import TaskEnvironments
 from core.timing import Timer
@@ -266,6 +266,53 @@ class BatcherTest(parameterized.TestCase):
     assert_unrolls_equal(
       join_unrolls(batches + batcher.pending), join_unrolls(unrolls)
     )
+
+  def test_tasks_share_every_batch_and_every_part_of_it(self):
+    # Three tasks, which environments order by task, and two groups.
+    task_id = np.repeat(np.arange(3, dtype=np.int32), 4)
+    batcher, batches = Batcher(6), []
+    for first in (0, 12, 24):
+      unroll = tagged_unroll(first, 12)._replace(task_id=task_id)
+      batches += batcher.add(take_turns(unroll))
+    self.assertLen(batches, 6)
+    for batch in batches:
+      np.testing.assert_array_equal(batch.task_id, [0, 1, 2, 0, 1, 2])
+    numbers = [batch.env_outputs.reward[0] for batch in batches]
+    np.testing.assert_array_equal(np.sort(np.ravel(numbers)), np.arange(36))
+
+  def test_what_is_pending_is_not_ordered_again(self):
+    # A resumed run adds it to an empty batcher.
+    task_id = np.array([0, 0, 1, 1], np.int32)
+    unrolls = [
+      take_turns(tagged_unroll(4 * i, 4)._replace(task_id=task_id))
+      for i in range(4)
+    ]
+    batcher, resumed = Batcher(5), Batcher(5)
+    for unroll in unrolls[:2]:
+      batcher.add(unroll)
+    for unroll in batcher.pending:
+      resumed.add(unroll)
+    for unroll in unrolls[2:]:
+      for found, expected in zip(
+        resumed.add(unroll), batcher.add(unroll), strict=True
+      ):
+        assert_unrolls_equal(found, expected)
+
+
+class TakeTurnsTest(absltest.TestCase):
+  def test_tasks_alternate_and_columns_stay_whole(self):
+    unroll = tagged_unroll(0, 7)
+    task_id = np.array([0, 0, 0, 1, 1, 2, 0], np.int32)
+    found = take_turns(unroll._replace(task_id=task_id))
+    np.testing.assert_array_equal(found.task_id, [0, 1, 2, 0, 1, 0, 0])
+    order = [0, 3, 5, 1, 4, 2, 6]
+    expected = select_columns(unroll._replace(task_id=task_id), order)
+    assert_unrolls_equal(found, expected)
+    assert_unrolls_equal(take_turns(found), found)
+
+  def test_one_task_is_left_alone(self):
+    unroll = tagged_unroll(0, 3)._replace(task_id=np.zeros(3, np.int32))
+    self.assertIs(take_turns(unroll), unroll)
 
 
 class JoinUnrollsTest(absltest.TestCase):

@@ -1,5 +1,7 @@
 """Tests of core/environments.py, but for Atari (atari_test.py)."""
 
+import json
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -28,6 +30,11 @@ class TaskNamesTest(parameterized.TestCase):
     ('two_games', 'pong, breakout', ('pong', 'breakout')),
     ('catch', 'catch', ('catch',)),
     ('users', FIRST, (FIRST,)),
+    (
+      'two_rooms',
+      'two_rooms/1/12, two_rooms_b/4/3',
+      ('two_rooms/1/12', 'two_rooms_b/4/3'),
+    ),
     ('atari57', 'atari57', tuple(atari57.GAMES)),
     ('dmlab30', 'dmlab30', tuple(dmlab30.LEVEL_MAPPING)),
     ('level', 'rooms_watermaze', ('rooms_watermaze',)),
@@ -61,6 +68,9 @@ class TaskNamesTest(parameterized.TestCase):
     ),
     ('neither', 'qwertyuiop', 'unknown Atari game.*dmlab30, .* lab:NAME'),
     ('gymnasium', 'ALE/MsPacman-v5', 'did you mean ms_pacman'),
+    ('goal_in_a_wall', 'catch,two_rooms/0/3', 'two_rooms/0/3: .* in a wall'),
+    ('no_goal', 'two_rooms', "'two_rooms' is no task of two rooms"),
+    ('no_layout', 'two_rooms_c/1/1', 'two_rooms_c/1/1: unknown layout'),
     ('twice', 'pong,breakout,pong', 'pong,breakout,pong names a task twice'),
     ('no_module', 'nowhere.at_all:make', "No module named 'nowhere'"),
     ('no_function', 'core.catch:nothing', "no attribute 'nothing'"),
@@ -73,7 +83,7 @@ class TaskNamesTest(parameterized.TestCase):
 class ProtocolTest(parameterized.TestCase):
   def test_games(self):
     config = Config(num_action_repeats=3, full_action_space=True)
-    for task in ('pong', 'catch'):
+    for task in ('pong', 'catch', 'two_rooms/1/2'):
       self.assertEqual(
         environments.make_protocol(config, [task]),
         AtariProtocol(num_action_repeats=3, full_action_space=True),
@@ -98,7 +108,7 @@ class ProtocolTest(parameterized.TestCase):
     protocol = environments.make_protocol(Config(), ['rooms_watermaze'])
     self.assertEqual(protocol, DmLabProtocol())
 
-  @parameterized.parameters('pong', 'catch', FIRST)
+  @parameterized.parameters('pong', 'catch', 'two_rooms/1/2', FIRST)
   def test_not_both(self, task):
     with self.assertRaisesRegex(UserError, f'{task} is no level of DeepMind'):
       environments.make_protocol(Config(), ['rooms_watermaze', task])
@@ -127,6 +137,12 @@ class EnvSpecTest(parameterized.TestCase):
     expected = EnvSpec((20, 20, 1), False, 3, 0, ('catch',))
     self.assertEqual(spec_of('catch'), expected)
 
+  def test_two_rooms(self):
+    tasks = ('two_rooms/1/2', 'two_rooms/5/14')
+    # 55 cells, 6 previous actions, 2 previous rewards.
+    expected = EnvSpec((1, 1, 63), False, 5, 0, tasks)
+    self.assertEqual(spec_of(*tasks), expected)
+
   @parameterized.named_parameters(
     ('minimal', False, 'breakout', 4), ('full', True, 'breakout', 18)
   )
@@ -144,6 +160,12 @@ class EnvSpecTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('actions', ('pong', 'breakout'), 'breakout .*4 actions, pong .* 6.*full_'),
     ('frames', ('pong', 'catch'), r'catch has frames \(20, 20, 1\)'),
+    (
+      'grid_and_catch',
+      ('two_rooms/1/2', 'catch'),
+      r'catch .* 3 actions, two_rooms/1/2 \(1, 1, 63\) and 5:',
+    ),
+    ('layouts', ('two_rooms/1/2', 'two_rooms_b/1/2'), 'two_rooms_b/1/2 has f'),
     (
       'continuous',
       ('tests.user_environments:make_continuous',),
@@ -232,14 +254,20 @@ class TaskEnvironmentsTest(parameterized.TestCase):
       np.testing.assert_array_equal(terminated, plain_terminated)
       np.testing.assert_array_equal(infos['episode_done'], terminated)
 
-  def test_state_there_and_back(self):
-    envs, others = (self.make(('catch',), [0, 0, 0]) for _ in range(2))
+  @parameterized.named_parameters(
+    ('rows', ('catch',), [0, 0, 0]),
+    # Vector environments that say it as a whole.
+    ('whole', ('two_rooms/1/12', 'two_rooms/5/4'), [0, 1, 1]),
+    ('both', ('catch', 'tests.user_environments:make_catch'), [0, 0, 1]),
+  )
+  def test_state_there_and_back(self, tasks, task_id):
+    envs, others = (self.make(tasks, task_id) for _ in range(2))
     envs.reset(seed=1)
     others.reset(seed=2)
     for _ in range(5):
       envs.step(np.array([0, 1, 2]))
-    others.set_state(envs.get_state())
-    for _ in range(30):
+    others.set_state(json.loads(json.dumps(envs.get_state())))
+    for _ in range(120):
       for a, b in zip(
         envs.step(np.array([2, 0, 1]))[:4],
         others.step(np.array([2, 0, 1]))[:4],

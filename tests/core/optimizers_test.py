@@ -173,6 +173,14 @@ class LinearDecayTest(parameterized.TestCase):
   def test_linear_in_frames(self, env_frames, expected):
     self.assertEqual(optimizers.linear_decay(0.5, env_frames, 100), expected)
 
+  @parameterized.parameters((0, 0.6), (50, 0.35), (100, 0.1), (130, 0.1))
+  def test_down_to_a_sixth(self, env_frames, expected):
+    found = optimizers.linear_decay(0.6, env_frames, 100, 1 / 6)
+    self.assertAlmostEqual(found, expected)
+
+  def test_constant(self):
+    self.assertEqual(optimizers.linear_decay(0.5, 70, 100, 1.0), 0.5)
+
 
 if __name__ == '__main__':
   absltest.main()

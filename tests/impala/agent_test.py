@@ -236,7 +236,7 @@ def act(agent, unroll, seed, t=0):
     lambda x: x[t], (unroll.env_outputs, unroll.agent_outputs.action)
   )
   seed = tf.constant([seed, 7], tf.int32)
-  return agent.act(action, env_output, unroll.core_state, seed)
+  return agent.act(unroll.task_id, action, env_output, unroll.core_state, seed)
 
 
 class ActTest(absltest.TestCase):
@@ -255,7 +255,7 @@ class ActTest(absltest.TestCase):
     )
     counts = np.zeros(3)
     for draw in range(num_draws):
-      output, _ = agent.act(*one, (), tf.constant([1, draw], tf.int32))
+      output, _ = agent.act(tf.zeros(num_rows, tf.int32), *one, (), tf.constant([1, draw], tf.int32))
       counts += np.bincount(output.action, minlength=3)
     policy = tf.nn.softmax(output.policy_logits[0]).numpy()
     self.assertGreater(policy[0], 2 * policy[2])  # Not uniform.

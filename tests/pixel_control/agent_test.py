@@ -270,7 +270,7 @@ class ActTest(absltest.TestCase):
       lambda x: x[0], (unroll.env_outputs, unroll.agent_outputs.action)
     )
     act = agent.act.get_concrete_function(
-      action, env_output, unroll.core_state, tf.constant([1, 2])
+      unroll.task_id, action, env_output, unroll.core_state, tf.constant([1, 2])
     )
     read = {v.ref() for v in act.variables}
     body = {v.ref() for v in agent.network.trainable_variables}

@@ -291,7 +291,7 @@ def act(agent, unroll, seed):
     lambda x: x[0], (unroll.env_outputs, unroll.agent_outputs.action)
   )
   seed = tf.constant([seed, 7], tf.int32)
-  return agent.act(action, env_output, unroll.core_state, seed)
+  return agent.act(unroll.task_id, action, env_output, unroll.core_state, seed)
 
 
 class ActTest(parameterized.TestCase):

@@ -1,0 +1,118 @@
+"""One run of figure4_small: trains, and tests both policies on the way.
+
+    python -m experiments.distral.figure4_small_run \\
+      --flagfile=experiments/distral/figure4_small.flags --preset=kl_ent_2col \\
+      --logdir=runs/kl_ent_2col
+
+Takes the flags of distral.experiment. Beside that one's records it writes
+curve.csv: mean returns of the task policies and of the distilled policy. The
+same command in the same logdir resumes.
+"""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+import pandas as pd
+
+from core import (
+  actor_learner,
+  checkpointing,
+  config_flags,
+  environments,
+  evaluation,
+  test_mode,
+)
+from distral.agent import Agent
+from distral.config import PRESETS, Config
+
+NUM_POINTS = 10
+NUM_EPISODES = 10  # Of each task, policy and point.
+
+
+def play(config: Config, player: Agent, point: int) -> pd.DataFrame:
+  """Plays `NUM_EPISODES` episodes of every task with a test-mode agent.
+
+  Args:
+    config: of the run; its seed and `point` make the seed of the episodes.
+    player: whose policy is sampled.
+    point: number of the point on the curve.
+
+  Returns:
+    A row per task: task, mean_return, mean_length (agent steps).
+  """
+  tasks = player.env_spec.task_names
+  protocol = environments.make_protocol(config, tasks)
+  task_id = np.repeat(np.arange(len(tasks), dtype=np.int32), NUM_EPISODES)
+  rows = evaluation.play_episodes(
+    environments.TaskEnvironments(tasks, task_id, protocol, False),
+    functools.partial(player.act, task_id),
+    player.initial_state,
+    NUM_EPISODES,
+    task_id,
+    tasks,
+    'whole episodes; sampled policy; raw rewards',
+    1_000 * config.seed + point,
+    config.num_action_repeats,
+  )
+  episodes = pd.DataFrame(rows).groupby('task', sort=False)
+  return pd.DataFrame(
+    dict(
+      mean_return=episodes['return'].mean(), mean_length=episodes.length.mean()
+    )
+  ).reset_index()
+
+
+def run(config: Config) -> None:
+  """Trains from point to point and writes curve.csv after each.
+
+  Args:
+    config: of the whole run.
+  """
+  tasks = environments.task_names(config.level_name)
+  protocol = environments.make_protocol(config, tasks)
+  spec = environments.env_spec(tasks, protocol)
+  agent = Agent(config, spec)
+  policies = ['task']
+  if agent.network.shared_column is not None:
+    policies.append('distilled')
+  players = {
+    policy: Agent(
+      dataclasses.replace(config, mode='test', test_policy=policy), spec
+    )
+    for policy in policies
+  }
+  path = os.path.join(config.logdir, 'curve.csv')
+  curve = pd.read_csv(path) if os.path.exists(path) else pd.DataFrame()
+  stops = np.linspace(0, config.total_environment_frames, NUM_POINTS + 1)
+  for point, stop in enumerate(stops.astype(int).tolist()):
+    if len(curve) and point <= curve.point.max():
+      continue
+    if stop:
+      stage = dataclasses.replace(config, stop_frames=stop)
+      if actor_learner.train(stage, agent, protocol) < stop:
+        return  # Interrupted; the checkpoint is written.
+    for policy, player in players.items():
+      if stop:
+        test_mode.load_newest(config, player)
+      rows = play(config, player, point)
+      rows = rows.assign(point=point, env_frames=stop, policy=policy)
+      curve = pd.concat([curve, rows], ignore_index=True)
+    with checkpointing.atomic_file(path) as file:
+      file.write(curve.to_csv(index=False, float_format='%.6g').encode())
+
+
+def main(unused_argv: list[str]) -> None:
+  """Runs what the flags ask for."""
+  config = config_flags.resolve(Config, PRESETS)
+  tasks = environments.task_names(config.level_name)
+  protocol = environments.make_protocol(config, tasks)
+  info = config_flags.run_info(config, dataclasses.asdict(protocol))
+  config_flags.write_run_info(config.logdir, info)
+  run(config)
+
+
+if __name__ == '__main__':
+  config_flags.define(Config, PRESETS)
+  config_flags.run(main)
