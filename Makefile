@@ -11,7 +11,7 @@ CANDIDATES := python3.13 python3.12 python3.11 python3.10 python3
 
 PRINT_VERSION := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
-.PHONY: setup demo test test-slow lint bench results clean
+.PHONY: setup demo test test-slow test-browser lint bench results clean
 
 setup: $(INSTALLED)  # Create .venv and install the tested set.
 
@@ -24,6 +24,9 @@ test: setup  # All tests but the slow ones.
 test-slow: setup  # Minutes of training each, so one at a time.
 	$(RUN) -m pytest -m slow
 
+test-browser: setup  # Opens the report in Chromium (Debian: chromium).
+	$(RUN) -m pytest -m browser tests/experiments
+
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -34,8 +37,8 @@ bench: setup  # Frames per second, by phase; close other programs first.
 	$(BENCH) --preset=atari_expert_deep
 	$(BENCH) --preset=atari_expert_deep --precision=bfloat16
 
-results: setup  # Write the table of recorded results into README.md.
-	$(RUN) -m experiments.results_table --write
+results: setup  # Write every generated table into the READMEs.
+	$(RUN) -m experiments.tables --write
 
 clean:  # Remove the environment and caches; runs stay.
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from core import checkpointing, dmlab30, optimizers, sources
-from core.atari import AtariProtocol
+from core.environments import Protocol
 from core.errors import UserError
 from core.interrupt import Interrupt
 from core.progress import Progress
@@ -42,13 +42,13 @@ MAY_CHANGE = (
 )
 
 
-def train(config: Any, agent: Any, protocol: AtariProtocol) -> int:
+def train(config: Any, agent: Any, protocol: Protocol) -> int:
   """Trains until the config's last frame, resuming what is in the logdir.
 
   Args:
     config: a paper's Config.
     agent: the agent to train.
-    protocol: how Atari is played.
+    protocol: how tasks are played.
 
   Returns:
     The frame counter at the end; less than the total after Ctrl-C.

@@ -16,8 +16,7 @@ import rich.table
 
 from core import sources
 from core.actor_learner import Learner
-from core.atari import AtariProtocol
-from core.environments import TaskEnvironments, assign_tasks
+from core.environments import Protocol, TaskEnvironments, assign_tasks
 from core.interrupt import Interrupt
 from core.timing import Timer
 
@@ -27,7 +26,7 @@ PHASES = ('environment', 'inference', 'learner', 'waiting')
 def benchmark(
   config: Any,
   agent: Any,
-  protocol: AtariProtocol,
+  protocol: Protocol,
   secs: float = 15.0,
 ) -> dict[str, float]:
   """Measures and prints frames/s of environments, acting, learning, training.
@@ -35,7 +34,7 @@ def benchmark(
   Args:
     config: a paper's Config; both actor modes are measured.
     agent: that acts and learns; its weights change.
-    protocol: how Atari is played.
+    protocol: how tasks are played.
     secs: wall seconds per measurement, after warm-up.
 
   Returns:

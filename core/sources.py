@@ -9,8 +9,7 @@ import numpy as np
 
 from core import checkpointing, environments
 from core.actor import Actor, Batcher
-from core.atari import AtariProtocol
-from core.environments import TaskEnvironments
+from core.environments import Protocol, TaskEnvironments
 from core.errors import UserError
 from core.interrupt import Interrupt, ignored_by_children
 from core.timing import Timer
@@ -20,7 +19,7 @@ from core.types import Unroll
 def make_actor(
   config: Any,
   agent: Any,
-  protocol: AtariProtocol,
+  protocol: Protocol,
   timer: Timer,
   index: int = 0,
   seed_offset: int = 0,
@@ -30,7 +29,7 @@ def make_actor(
   Args:
     config: a paper's Config.
     agent: whose `act` it calls.
-    protocol: how Atari is played.
+    protocol: how tasks are played.
     timer: where its phases are counted.
     index: number of this actor.
     seed_offset: added to its seeds; a resumed run must not begin with the games
@@ -68,7 +67,7 @@ def make_actor(
 def make_source(
   config: Any,
   agent: Any,
-  protocol: AtariProtocol,
+  protocol: Protocol,
   timer: Timer,
   resume: dict[str, Any],
 ) -> 'SyncSource | AsyncSource':

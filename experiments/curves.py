@@ -4,6 +4,7 @@
 
 Each folder is a logdir or a recorded result; it holds episodes.csv or
 episodes.csv.gz. Every episode is a dot, the line is the mean of the last 100.
+For means over seeds, aggregates and other pictures see experiments.plots.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import pandas as pd
 
 from core import atari57
 from core.errors import UserError
+from experiments import run_records
 
 WINDOW = 100  # Episodes.
 
@@ -29,20 +31,12 @@ def read_episodes(folder: str) -> pd.DataFrame:
     Columns env_frames, task, episode_return, episode_length, wall_secs.
 
   Raises:
-    UserError: there is none, or it is no such table.
+    UserError: there is none, or it is malformed (with the line).
   """
-  for name in ('episodes.csv', 'episodes.csv.gz'):
-    path = os.path.join(folder, name)
-    if os.path.exists(path):
-      try:
-        table = pd.read_csv(path)
-      except (ValueError, OSError) as error:
-        raise UserError(f'cannot read {path}: {error}') from error
-      missing = {'env_frames', 'task', 'episode_return'} - set(table.columns)
-      if missing:
-        raise UserError(f'{path} has no column {", ".join(sorted(missing))}')
-      return table
-  raise UserError(f'no episodes.csv in {folder}')
+  table = run_records.read_table(folder, 'episodes')
+  if table is None:
+    raise UserError(f'no episodes.csv in {folder}')
+  return table
 
 
 def draw(folders: list[str], out: str) -> None:

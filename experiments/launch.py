@@ -97,6 +97,27 @@ def launch(
       time.sleep(_POLL_SECS)
 
 
+def run_sweep(path: str, max_parallel: int) -> sweeps.Sweep:
+  """Runs what a sweep file says, for scripts that use the runs.
+
+  Args:
+    path: of the sweep file.
+    max_parallel: processes at once.
+
+  Returns:
+    The sweep; all of its runs are done.
+
+  Raises:
+    UserError: the file is wrong, or a run failed or was interrupted.
+  """
+  sweep = sweeps.read(path)
+  with launch_display.Display() as display:
+    jobs = launch(sweep, max_parallel, False, display)
+  if any(job.state != 'done' for job in jobs):
+    raise UserError('; '.join(report(jobs)))
+  return sweep
+
+
 def report(jobs: Sequence[Job]) -> list[str]:
   """Returns lines about what failed, and one about all."""
   lines = []

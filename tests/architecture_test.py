@@ -250,7 +250,7 @@ class PaperTest(parameterized.TestCase):
   @parameterized.named_parameters(*zip(PAPERS, PAPERS, strict=True))
   def test_folder_has_the_five_files(self, paper):
     names = {path.name for path in (ROOT / paper).iterdir()}
-    expected = {f'{name}.py' for name in PRIVATE} | {'README.md'}
+    expected = {'agent.py', 'config.py', 'experiment.py', 'README.md'}
     self.assertContainsSubset(expected, names)
     others = {f'{paper}.{name}' for name in PRIVATE}
     modules = {m for m in MODULES if m.startswith(f'{paper}.')}

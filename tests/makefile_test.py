@@ -16,7 +16,15 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TARGETS = ('demo', 'test', 'test-slow', 'lint', 'bench', 'results')
+TARGETS = (
+  'demo',
+  'test',
+  'test-slow',
+  'test-browser',
+  'lint',
+  'bench',
+  'results',
+)
 PYTHONS = ('3.10', '3.11', '3.12', '3.13')
 # Programs that the Makefile runs; a Python is not among them.
 PROGRAMS = ('sh', 'echo', 'touch', 'mkdir', 'cp', 'rm', 'find', 'cat')

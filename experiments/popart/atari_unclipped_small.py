@@ -17,7 +17,7 @@ import pandas as pd
 
 from core import atari57, score_table
 from core.errors import UserError
-from experiments import curves, record, results_table
+from experiments import curves, markdown, record
 
 AGENTS = {
   'popart_impala': 'PopArt-IMPALA',
@@ -155,7 +155,7 @@ def main() -> None:
   try:
     table = make_table()
     if arguments.write:
-      results_table.write(README, table, *MARKERS)
+      markdown.write(README, table, *MARKERS)
       draw_curves(CURVES)
       draw_statistics(STATISTICS)
   except UserError as error:

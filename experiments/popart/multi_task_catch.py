@@ -3,22 +3,20 @@
     python -m experiments.popart.multi_task_catch --run    # minutes per run
     python -m experiments.popart.multi_task_catch --write  # figure and table
 
---run trains and tests every agent and seed, two at a time, skips what is done,
-resumes what was killed, and records it under experiments/results/popart/.
+--run launches multi_task_catch_sweep.py, goes on where it was stopped, and
+records the runs under experiments/results/popart/.
 --write draws popart/multi_task_catch.png and the table in popart/README.md.
 """
 
 import argparse
-import concurrent.futures
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 
 from core.errors import UserError
-from experiments import record, results_table
+from experiments import launch, markdown, record
 from experiments.popart import scaled_catch
 
 AGENTS = {
@@ -27,7 +25,7 @@ AGENTS = {
   'impala': 'IMPALA',
 }
 SEEDS = range(1, 6)
-NUM_TEST_EPISODES = 100
+SWEEP = os.path.join('experiments', 'popart', 'multi_task_catch_sweep.py')
 BIN_FRAMES = 20_000
 SOLVED = 0.9  # Of the best return.
 README = os.path.join('popart', 'README.md')
@@ -39,41 +37,14 @@ MARKERS = (
 
 
 def run_all(num_parallel: int) -> None:
-  """Trains, tests and records every agent and seed that is not recorded.
+  """Trains and tests every agent and seed, and records them.
 
   Raises:
-    UserError: a run failed; the others go on.
+    UserError: a run failed or was interrupted; the same command goes on.
   """
-  runs = [(agent, seed) for seed in SEEDS for agent in AGENTS]
-  with concurrent.futures.ThreadPoolExecutor(num_parallel) as pool:
-    failed = [line for line in pool.map(_run_one, runs) if line]
-  if failed:
-    raise UserError('; '.join(failed))
-
-
-def _run_one(run):
-  """Returns a line about a failure, or None."""
-  agent, seed = run
-  row = f'popart/multi_task_catch_{agent}/seed_{seed}'
-  if os.path.exists(os.path.join(record.RESULTS, row, 'returns.csv.gz')):
-    return None
-  logdir = os.path.join('runs', 'multi_task_catch', agent, f'seed_{seed}')
-  os.makedirs(logdir, exist_ok=True)
-  flags = f'experiments/popart/multi_task_catch_{agent}.flags'
-  command = [sys.executable, '-m', 'popart.experiment', f'--flagfile={flags}']
-  command += [f'--seed={seed}', f'--logdir={logdir}']
-  test = ['--mode=test', f'--test_num_episodes={NUM_TEST_EPISODES}']
-  # One core per run: several run at once, and such small networks gain nothing.
-  environment = {**os.environ, 'TF_NUM_INTRAOP_THREADS': '1'}
-  with open(os.path.join(logdir, 'log'), 'a') as log:
-    for arguments in (command, command + test):
-      if subprocess.run(
-        arguments, stdout=log, stderr=log, env=environment
-      ).returncode:
-        return f'{row} failed: see {logdir}/log'
-  record.record(logdir, row, BIN_FRAMES)
-  print(row, flush=True)
-  return None
+  for run in launch.run_sweep(SWEEP, num_parallel).runs:
+    row = f'popart/multi_task_catch_{run.name}'
+    record.record(run.logdir, row, BIN_FRAMES)
 
 
 def read(name: str) -> pd.DataFrame:
@@ -181,7 +152,7 @@ def main() -> None:
       run_all(arguments.num_parallel)
     table = make_table()
     if arguments.write:
-      results_table.write(README, table, *MARKERS)
+      markdown.write(README, table, *MARKERS)
       draw(FIGURE)
   except UserError as error:
     sys.exit(f'error: {error}')

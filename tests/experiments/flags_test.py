@@ -41,6 +41,9 @@ HEAD = dict(
 )
 # Rows that need deepmind_lab outside of tests.
 ON_DEEPMIND_LAB = {
+  'distral/figure_4_laser_tag.flags': 9,
+  'distral/figure_4_mazes.flags': 9,
+  'distral/figure_4_navigation.flags': 9,
   'impala/dmlab30.flags': 9,
   'impala/dmlab_single_level.flags': 9,
   'pixel_control/figure_5_pixel_popart_impala.flags': 15,
@@ -120,6 +123,8 @@ class FlagFilesTest(parameterized.TestCase):
     agent = runs.module_of(config, 'agent').Agent(config, spec)
     before = {n: v.numpy() for n, v in agent.variables().items()}
     task_id = np.unique(np.linspace(0, len(tasks) - 1, NUM_TASKS).astype(int))
+    if name.startswith('distral/'):  # A network per task needs every task.
+      task_id = np.arange(len(tasks))
     timer = Timer()
     actor = Actor(
       agent.act,
@@ -147,7 +152,8 @@ class FlagFilesTest(parameterized.TestCase):
     for name in NAMES:
       tasks, _, spec = world(parse(name))
       if dmlab.is_level(tasks[0]):
-        self.assertEqual(spec.frame_shape, (72, 96, 3))
+        size = (84, 84) if name.startswith('distral/') else (72, 96)
+        self.assertEqual(spec.frame_shape, (*size, 3))
         self.assertEqual(spec.instruction_length, 16)
         found[name] = spec.num_actions
     self.assertEqual(found, ON_DEEPMIND_LAB)

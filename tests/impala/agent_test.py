@@ -255,7 +255,9 @@ class ActTest(absltest.TestCase):
     )
     counts = np.zeros(3)
     for draw in range(num_draws):
-      output, _ = agent.act(tf.zeros(num_rows, tf.int32), *one, (), tf.constant([1, draw], tf.int32))
+      output, _ = agent.act(
+        tf.zeros(num_rows, tf.int32), *one, (), tf.constant([1, draw], tf.int32)
+      )
       counts += np.bincount(output.action, minlength=3)
     policy = tf.nn.softmax(output.policy_logits[0]).numpy()
     self.assertGreater(policy[0], 2 * policy[2])  # Not uniform.
