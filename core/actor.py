@@ -250,11 +250,7 @@ class _Group:
 
 
 class Batcher:
-  """Cuts unrolls of any width into batches of B, in arrival order.
-
-  The columns of an unroll take turns by task, so that a batch which several
-  tasks share has as many of each as can be.
-  """
+  """Cuts unrolls of any width into batches of B, in arrival order."""
 
   def __init__(self, batch_size: int):
     """Starts empty; `batch_size` is B."""
@@ -270,7 +266,7 @@ class Batcher:
     Returns:
       The batches [T + 1, B, ...] that are complete with it, perhaps none.
     """
-    self.pending.append(take_turns(unroll))
+    self.pending.append(unroll)
     batches = []
     while sum(len(u.task_id) for u in self.pending) >= self._batch_size:
       batches.append(self._take())
@@ -291,6 +287,8 @@ class Batcher:
 
 def take_turns(unroll: Unroll) -> Unroll:
   """Orders the columns of an unroll so that its tasks alternate.
+
+  A batch that is cut from it then has as many of each task as can be.
 
   Args:
     unroll: [T + 1, N, ...].

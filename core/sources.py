@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core import checkpointing, environments
-from core.actor import Actor, Batcher
+from core.actor import Actor, Batcher, take_turns
 from core.environments import Protocol, TaskEnvironments
 from core.errors import UserError
 from core.interrupt import Interrupt, ignored_by_children
@@ -105,7 +105,7 @@ class SyncSource:
     del interrupt  # The loop looks at it between batches.
     while not self._batches:
       for unroll in self._actor.collect(num_updates):
-        self._batches += self._batcher.add(unroll)
+        self._batches += self._batcher.add(take_turns(unroll))
     return self._batches.pop(0)
 
   def get_state(self) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class AsyncSource:
       while not self._closed.is_set():
         for unroll in actor.collect(self._num_updates):
           with self._lock:
-            batches = self._batcher.add(unroll)
+            batches = self._batcher.add(take_turns(unroll))
           for batch in batches:
             self._put(batch)
     except Exception as error:  # noqa: BLE001 - handed to the learner.

@@ -44,9 +44,11 @@ class Agent:
     self._num_tasks = len(env_spec.task_names)
     num_replicas = self.strategy.num_replicas_in_sync
     has_shared_column = config.architecture != 'task' or config.alpha_loss > 0
-    if config.mode == 'test':
-      _check_test_policy(config, has_shared_column)
-    else:
+    _check_columns(config, env_spec, has_shared_column)
+    # Elsewhere every group of rows and every batch has as many of each task,
+    # so that all shapes are known to XLA.
+    self._is_playing = config.mode in ('test', 'save_start_states')
+    if not self._is_playing:
       _check_batches(config, self._num_tasks, num_replicas)
     tf.random.set_seed(config.seed)
     with self.strategy.scope():
@@ -74,11 +76,8 @@ class Agent:
     self.update = distribution.compile_update(
       self.strategy, self._gradients, self._apply, compile_all
     )
-    # In training every group has as many rows of each task; a test plays one
-    # task at a time, with shapes that XLA would not know.
-    self._is_test = config.mode == 'test'
     self.act = tf.function(
-      self._act, jit_compile=compile_all and not self._is_test
+      self._act, jit_compile=compile_all and not self._is_playing
     )
 
   # Learning.
@@ -280,7 +279,7 @@ class Agent:
     """Samples an action for each of N environments.
 
     Args:
-      task_id: int32 [N], in any order; except in test mode as many of each.
+      task_id: int32 [N], in any order; in training as many of each task.
       last_action: int32 [N], not read (D4).
       env_output: EnvOutput, each [N, ...], with an empty info.
       core_state: states of the cores.
@@ -298,10 +297,10 @@ class Agent:
       task_id,
       env_outputs,
       core_state,
-      rows_per_task=None if self._is_test else rows_per_task,
+      rows_per_task=None if self._is_playing else rows_per_task,
     )
     task_output, shared_output = outputs
-    if self._config.test_policy == 'distilled':
+    if self._is_playing and self._config.test_policy == 'distilled':
       policy_logits = shared_output.logits[0]
     else:
       policy_logits = self._policy_logits(task_output, shared_output)[0]
@@ -317,11 +316,24 @@ class Agent:
     return self.optimizer.named_variables()
 
 
-def _check_test_policy(config, has_shared_column):
-  if config.test_policy == 'distilled' and not has_shared_column:
+def _check_columns(config, env_spec, has_shared_column):
+  """Refuses settings that contradict each other."""
+  without = 'a network per task without a KL divergence has no'
+  is_playing = config.mode in ('test', 'save_start_states')
+  if is_playing and config.test_policy == 'distilled' and not has_shared_column:
+    raise UserError(f'--test_policy=distilled: {without} distilled policy')
+  if config.value_regularization == 'shared' and not has_shared_column:
+    raise UserError(f'--value_regularization=shared: {without} shared value')
+  if config.entropy == 'bonus' and config.alpha_loss:
     raise UserError(
-      '--test_policy=distilled: a network per task without a KL divergence '
-      'distils no policy'
+      f'--entropy=bonus is for --alpha_loss=0, not {config.alpha_loss:g}: the '
+      'KL divergence is in the return, and entropy with it'
+    )
+  height, width = env_spec.frame_shape[env_spec.channels_first :][:2]
+  if config.torso == 'conv' and min(height, width) < 20:
+    raise UserError(
+      f'--torso=conv needs frames of 20x20 at least, not {height}x{width}: '
+      'choose --torso=mlp'
     )
 
 

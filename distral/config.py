@@ -117,6 +117,11 @@ class Config(RunConfig):
     modes=('test',),
   )
 
+  # Frames and unrolls of the suites on DeepMind Lab.
+  width: int = field(84, 'Frame width, DeepMind Lab (appendix B.2).', minimum=1)
+  height: int = field(
+    84, 'Frame height, DeepMind Lab (appendix B.2).', minimum=1
+  )
   unroll_length: int = field(
     20, 'T, agent steps per unroll (appendix B.2).', minimum=1
   )

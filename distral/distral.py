@@ -92,6 +92,8 @@ def regularized_rewards(
     float32 [T, B]; it carries no gradient (its own has expectation zero).
   """
   rewards.shape.assert_is_compatible_with(task_log_probabilities.shape)
+  if alpha:
+    rewards.shape.assert_is_compatible_with(distilled_log_probabilities.shape)
   regularizer = alpha * distilled_log_probabilities - task_log_probabilities
   return rewards + tf.stop_gradient(regularizer) / beta
 
@@ -158,6 +160,7 @@ def kl_divergences(
   Returns:
     float32 [...].
   """
+  task_logits.shape.assert_is_compatible_with(distilled_logits.shape)
   log_task = tf.nn.log_softmax(task_logits)
   log_distilled = tf.nn.log_softmax(distilled_logits)
   return tf.reduce_sum(tf.exp(log_task) * (log_task - log_distilled), axis=-1)
@@ -179,4 +182,6 @@ def value_regularization_loss(
   Returns:
     float32 scalar, to minimise.
   """
+  if tf.is_tensor(shared_values):
+    task_values.shape.assert_is_compatible_with(shared_values.shape)
   return 0.5 * tf.reduce_sum(tf.square(task_values - shared_values))

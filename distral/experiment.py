@@ -1,7 +1,8 @@
 """Trains, tests and measures Distral; see distral/README.md.
 
-    python -m distral.experiment --preset=kl_ent_2col \\
-      --level_name=pong,breakout --logdir=runs/distral
+    python -m distral.experiment --preset=kl_ent_2col --nouse_lstm \\
+      --level_name=pong,breakout --full_action_space --num_environments=32 \\
+      --batch_size=32 --logdir=runs/distral
 """
 
 import dataclasses

@@ -136,9 +136,11 @@ class Network(snt.Module):
     """
     num_tasks = len(self.task_columns)
     order = tf.argsort(task_id, stable=True)
-    if rows_per_task is None:
-      sizes = tf.math.bincount(task_id, minlength=num_tasks)
-    else:
+    sizes = tf.math.bincount(task_id, minlength=num_tasks)
+    if rows_per_task is not None:
+      tf.debugging.assert_equal(
+        *(sizes, rows_per_task), 'a batch needs as many rows of each task'
+      )
       sizes = [rows_per_task] * num_tasks
 
     def cut(axis, x):

@@ -124,7 +124,7 @@ def final_returns(curves: pd.DataFrame, policy: str) -> pd.Series:
   """Returns the last mean return of every run, indexed by setting and seed."""
   rows = curves[curves.policy == policy]
   rows = rows[rows.env_frames == rows.env_frames.max()]
-  return rows.set_index([*SETTING, 'seed']).mean_return
+  return rows.set_index([*SETTING, 'seed']).mean_return.sort_index()
 
 
 def best_settings(curves: pd.DataFrame) -> pd.DataFrame:

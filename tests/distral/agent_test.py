@@ -3,6 +3,7 @@
 Acting is in acting_test.py; the algorithms at their limits in parity_test.py.
 """
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,6 +54,10 @@ def make(name, spec=THREE_TASKS, **settings):
   config = tiny_config(ALGORITHMS[name], **{**defaults, **settings})
   agent = Agent(config, spec)
   return config, agent, make_batch(agent)
+
+
+# For tests that change no weights: an agent traces its loss for half a second.
+make_once = functools.cache(make)
 
 
 def make_batch(agent, seed=0):
@@ -214,7 +219,7 @@ CASES = (
 class LossTest(parameterized.TestCase):
   @parameterized.named_parameters(*CASES)
   def test_equals_numpy(self, name, settings):
-    config, agent, unroll = make(name, **settings)
+    config, agent, unroll = make_once(name, **settings)
     loss, metrics = agent.loss_fn(unroll)
     expected = numpy_metrics(name, config, agent, unroll)
     self.assertEqual(metrics.keys(), expected.keys())
@@ -226,7 +231,7 @@ class LossTest(parameterized.TestCase):
 
   @parameterized.named_parameters(*CASES)
   def test_gradients_are_equations_9_and_10(self, name, settings):
-    config, agent, unroll = make(name, **settings)
+    config, agent, unroll = make_once(name, **settings)
     _, found = gradients_of(agent, unroll)
     upstream = numpy_gradients(name, config, agent, unroll)
     variables = agent.network.trainable_variables
@@ -243,7 +248,7 @@ class LossTest(parameterized.TestCase):
       assert_close(found[variable.name], value, variable.name)
 
   def test_every_task_trains_its_own_column(self):
-    _, agent, unroll = make('kl_ent_2col')
+    _, agent, unroll = make_once('kl_ent_2col')
     _, before = gradients_of(agent, unroll)
     # Other rewards in the columns of task 1.
     is_task = TASK_ID == 1

@@ -291,6 +291,14 @@ class ShapesTest(parameterized.TestCase):
       [(T, B), (T, 1), (T, B)],
       (ALPHA, BETA),
     ),
+    (
+      'distilled_rewards',
+      distral.regularized_rewards,
+      [(T, B), (T, B), (B,)],
+      (ALPHA, BETA),
+    ),
+    ('divergences', distral.kl_divergences, [(T, B, A), (B, A)], ()),
+    ('values', distral.value_regularization_loss, [(T, B), (B,)], ()),
     ('discounts', distral.n_step_returns, [(T, B), (T - 1, B), (B,)], ()),
     ('bootstrap', distral.n_step_returns, [(T, B), (T, B), (T, B)], ()),
     (

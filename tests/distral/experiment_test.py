@@ -20,7 +20,7 @@ from distral.config import ALGORITHMS, DEBUG, PRESETS, Config
 from tests import runs
 
 # An update is 20 frames.
-NUM_UPDATES = 60
+NUM_UPDATES = 40
 TASKS = ('two_rooms/1/12', 'two_rooms/5/4')
 LEVELS = f'--level_name={",".join(TASKS)}'
 
@@ -177,7 +177,7 @@ WRONG_INPUT = (
   (
     'no_policy_to_test',
     [*A3C, '--mode=test', '--test_policy=distilled', LEVELS],
-    '--test_policy=distilled: .* distils no policy',
+    '--test_policy=distilled: .* has no distilled policy',
   ),
   (
     'nothing_to_test',
@@ -189,6 +189,7 @@ WRONG_INPUT = (
     [*A3C, '--torso=mlp', '--value_regularization=shared', LEVELS],
     '--value_regularization=shared',
   ),
+  ('entropy_twice', ['--entropy=bonus', LEVELS], '--entropy=bonus .* not 0.5'),
   ('convolutions_on_a_grid', ['--torso=conv', LEVELS], '--torso=conv'),
 )
 

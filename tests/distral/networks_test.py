@@ -173,6 +173,14 @@ class RoutingTest(parameterized.TestCase):
       for output, permuted in zip(outputs, found, strict=True):
         assert_rows_equal(output, order, permuted)
 
+  def test_unequal_parts_are_refused(self):
+    network = make()
+    inputs = make_inputs(UNEQUAL)
+    with self.assertRaisesRegex(
+      tf.errors.InvalidArgumentError, 'as many rows of each task'
+    ):
+      network(*inputs, rows_per_task=2)
+
   def test_known_and_unknown_sizes_agree(self):
     network = make('conv', use_lstm=True)
     inputs = make_inputs(BALANCED, use_lstm=True)
@@ -309,7 +317,13 @@ class ColumnsTest(parameterized.TestCase):
   )
   def test_only_the_columns_asked_for(self, has_task, has_shared, has_values):
     network = Network(
-      THREE_TASKS, 'mlp', True, has_task, has_shared, has_values
+      THREE_TASKS,
+      'mlp',
+      True,
+      has_task,
+      has_shared,
+      has_values,
+      compile_parts=False,
     )
     network.create_variables()
     self.assertLen(network.task_columns, 3 * has_task)

@@ -12,6 +12,7 @@ from tests.distral.agent_test import (
   assert_close,
   gradients_of,
   make,
+  make_once,
   outputs_of,
 )
 
@@ -86,7 +87,7 @@ class A3CTest(parameterized.TestCase):
       assert_close(factor * gradients[name], gradient, name)
 
   def test_multitask_is_a_plain_actor_critic(self):
-    config, agent, unroll = make('a3c_multitask')
+    config, agent, unroll = make_once('a3c_multitask')
     self.assertEmpty(agent.network.task_columns)
     column = agent.network.shared_column
     self.assertLen(agent.network.trainable_variables, 8)
@@ -98,7 +99,7 @@ class A3CTest(parameterized.TestCase):
     )
 
   def test_a3c_is_one_for_each_task(self):
-    config, agent, unroll = make('a3c')
+    config, agent, unroll = make_once('a3c')
     self.assertIsNone(agent.network.shared_column)
     losses = []
     for task, column in enumerate(agent.network.task_columns):
@@ -201,7 +202,7 @@ class VTraceTest(parameterized.TestCase):
     for is_on_policy in (True, False):
       results = []
       for use_vtrace in (False, True):
-        _, agent, unroll = make(name, use_vtrace=use_vtrace)
+        _, agent, unroll = make_once(name, use_vtrace=use_vtrace)
         if is_on_policy:
           unroll = on_policy(agent, unroll)
         results.append(gradients_of(agent, unroll))

@@ -18,7 +18,7 @@ from distral.config import ALGORITHMS, DEBUG
 from tests.runs import tiny_config, train
 from tests.unrolls import SMALL_SPEC, learner_input, random_unroll
 
-T, B = 3, 8
+T, B = 2, 8
 NUM_UPDATES = 2
 # Both replicas have as many rows of each task, in another order.
 TASK_ID = np.array([1, 0, 0, 1, 0, 1, 1, 0], np.int32)

@@ -35,6 +35,7 @@ OTHER_LEVELS = (
   *('lasertag_three_opponents', 'natlab_', 'skymaze_', 'psychlab_', 'rooms_'),
   'explore_object_rewards',
 )
+SHIPPED_LEVELS = ('tests/', 'seekavoid_', 'nav_maze_', 'lt_')
 COMPILED = ('explore_', 'lasertag_', 'skymaze_', 'rooms_keys')
 SETTINGS = ('width', 'height', 'fps', 'mixerSeed')  # Whole numbers.
 
@@ -86,7 +87,7 @@ class Lab:
     is_in_suite = self.level.startswith(SUITE) and (
       self._name in INSTRUCTIONS or self._name.startswith(OTHER_LEVELS)
     )
-    if not is_in_suite and not self.level.startswith(('tests/', 'seekavoid_')):
+    if not is_in_suite and not self.level.startswith(SHIPPED_LEVELS):
       raise RuntimeError(
         f'Failed to init environment - "Level not found: {self.level}"'
       )
