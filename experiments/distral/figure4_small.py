@@ -1,11 +1,11 @@
 """Figure 4 of Distral in small: seven algorithms on the two-room grid world.
 
-    python -m experiments.distral.figure4_small --run    # an hour on two cores
+    python -m experiments.distral.figure4_small --run    # 80 minutes, two cores
     python -m experiments.distral.figure4_small --write  # figure and table
 
 --run trains every algorithm with each setting and seed, goes on where it was
 stopped, and records the curves under experiments/results/distral/. --write
-draws distral/figure_4_small.png and the table in distral/README.md.
+draws distral/figure_4_small.png and the tables in distral/README.md.
 """
 
 import argparse
@@ -38,6 +38,17 @@ NAMES = {
   'kl_ent_1col': 'KL+ent 1col',
   'kl_ent_2col': 'KL+ent 2col',
 }
+# What the paper compares.
+PAIRS = (
+  ('kl_ent_2col', 'a3c'),
+  ('kl_ent_2col', 'a3c_2col'),
+  ('kl_ent_2col', 'a3c_multitask'),
+  ('a3c_2col', 'a3c'),
+  ('kl_2col', 'kl_1col'),
+  ('kl_ent_2col', 'kl_ent_1col'),
+  ('kl_ent_1col', 'kl_1col'),
+  ('kl_ent_2col', 'kl_2col'),
+)
 GOOD_RETURN = -1.0  # Goals are reached in some 10 steps and few are missed.
 SETTING = ['algorithm', 'entropy_cost', 'learning_rate']
 NUM_RESAMPLES = 10_000
@@ -49,19 +60,20 @@ def run_all(num_parallel: int) -> None:
   Raises:
     UserError: a run failed or was interrupted; the same command goes on.
   """
-  record(launch.run_sweep(SWEEP, num_parallel))
+  record(launch.run_sweep(SWEEP, num_parallel), num_parallel)
 
 
-def record(sweep: sweeps.Sweep) -> None:
+def record(sweep: sweeps.Sweep, num_parallel: int) -> None:
   """Puts the curves of all runs into one table: means over tasks.
 
   Args:
     sweep: whose runs have a curve.csv each.
+    num_parallel: how many ran at once, for the time that all took.
 
   Raises:
     UserError: a run is not complete.
   """
-  tables, wall_secs = [], 0.0
+  tables, secs = [], 0.0
   for run in sweep.runs:
     path = os.path.join(run.logdir, 'curve.csv')
     if not os.path.exists(path):
@@ -81,8 +93,10 @@ def record(sweep: sweeps.Sweep) -> None:
     tables.append(means)
     with open(os.path.join(run.logdir, 'run.json'), encoding='utf-8') as file:
       info = json.load(file)
-    updates = pd.read_csv(os.path.join(run.logdir, 'updates.csv'))
-    wall_secs += updates.wall_secs.iloc[-1]
+    with open(
+      os.path.join(run.logdir, 'launch.json'), encoding='utf-8'
+    ) as file:
+      secs += json.load(file)['secs']
   columns = [*SETTING, 'seed', 'policy', 'env_frames']
   table = pd.concat(tables)[[*columns, 'mean_return', 'mean_length']]
   os.makedirs(os.path.dirname(RECORD), exist_ok=True)
@@ -96,7 +110,7 @@ def record(sweep: sweeps.Sweep) -> None:
   # Of the last run; of what differs between runs the table tells.
   info |= dict(
     command='python -m experiments.distral.figure4_small --run',
-    wall_secs=round(wall_secs, 1),  # Of training, all runs added up.
+    wall_secs=round(secs / num_parallel, 1),
   )
   path = os.path.join(os.path.dirname(RECORD), 'info.json')
   with checkpointing.atomic_file(path) as file:
@@ -195,6 +209,31 @@ def make_table(curves: pd.DataFrame) -> str:
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
+def make_differences(curves: pd.DataFrame) -> str:
+  """Returns the Markdown table of differences between algorithms.
+
+  Runs are paired by setting and seed; intervals are of the mean over pairs.
+  """
+  tasks = curves[curves.policy == 'task']
+  measures = {
+    'curve': tasks.groupby([*SETTING, 'seed']).mean_return.mean(),
+    'end': final_returns(curves, 'task'),
+    'pi_0, end': final_returns(curves, 'distilled'),
+  }
+  lines = [['difference [95 %]', *measures], ['---'] * (1 + len(measures))]
+  for first, second in PAIRS:
+    cells = [f'{NAMES[first]} - {NAMES[second]}']
+    for runs in measures.values():
+      if not {first, second} <= set(runs.index.get_level_values(0)):
+        cells.append('none')
+        continue
+      pairs = (runs[first] - runs[second]).to_numpy()
+      low, high = bootstrap_interval(pairs)
+      cells.append(f'{pairs.mean():.2f} [{low:.2f}, {high:.2f}]')
+    lines.append(cells)
+  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
 def draw(curves: pd.DataFrame, path: str) -> None:
   """Draws the four panels A1, A2, B1, B2 of the paper's figure.
 
@@ -248,20 +287,20 @@ def main() -> None:
   """Does what the command line asks for."""
   parser = argparse.ArgumentParser(description='Figure 4 of Distral in small.')
   parser.add_argument('--run', action='store_true', help='train and record')
-  parser.add_argument('--write', action='store_true', help='figure and table')
+  parser.add_argument('--write', action='store_true', help='figure and tables')
   parser.add_argument('--num_parallel', type=int, default=2)
   arguments = parser.parse_args()
   try:
     if arguments.run:
       run_all(arguments.num_parallel)
     curves = read()
-    table = make_table(curves)
+    tables = f'{make_table(curves)}\n\n{make_differences(curves)}'
     if arguments.write:
-      markdown.write(README, table, *MARKERS)
+      markdown.write(README, tables, *MARKERS)
       draw(curves, FIGURE)
   except UserError as error:
     sys.exit(f'error: {error}')
-  print(table)
+  print(tables)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The 126 runs of figure4_small; `figure4_small --run` launches them.
+"""The 168 runs of figure4_small; `figure4_small --run` launches them.
 
 python -m experiments.launch experiments/distral/figure4_small_sweep.py
 """
@@ -9,7 +9,7 @@ from distral import config
 # where this grid world learns: an entropy cost above 0.1 makes wandering worth
 # more than a goal, as each step costs 0.1.
 _ENTROPY_COSTS = (0.01, 0.03, 0.1)
-_LEARNING_RATES = (0.0005, 0.001, 0.002)
+_LEARNING_RATES = (0.0005, 0.001, 0.002, 0.004)
 
 MODULE = 'experiments.distral.figure4_small_run'
 FLAGFILE = 'experiments/distral/figure4_small.flags'

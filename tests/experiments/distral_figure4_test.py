@@ -152,6 +152,22 @@ class TableTest(absltest.TestCase):
       '| -6.00 | -6.00 [-6.00, -6.00] |',
     )
 
+  def test_differences_pair_runs_by_setting_and_seed(self):
+    values = {}
+    for policy, shift in (('task', 0), ('distilled', 1)):
+      for cost in (0.2, 0.1):
+        for seed in (2, 1):
+          base = -100 * cost - 10 * seed - shift
+          values['kl_1col', cost, seed, policy] = [-50, base]
+          values['kl_2col', cost, seed, policy] = [-46, base + 3 + shift]
+    lines = figure4_small.make_differences(curves_of(values)).splitlines()
+    self.assertIn(
+      '| KL 2col - KL 1col | 3.50 [3.50, 3.50] | 3.00 [3.00, 3.00] '
+      '| 4.00 [4.00, 4.00] |',
+      lines,
+    )
+    self.assertIn('| A3C 2col - A3C | none | none | none |', lines)
+
   def test_interval_covers_the_mean_of_normal_values(self):
     rng = np.random.default_rng(1)
     hits = 0
@@ -169,15 +185,20 @@ class RecordTest(absltest.TestCase):
     sweep = sweeps.read(figure4_small.SWEEP)
     finals = figure4_small.final_returns(curves, 'task')
     self.assertLen(finals, len(sweep.runs))
-    self.assertLen(sweep.runs, 7 * 9 * 2)
+    self.assertLen(sweep.runs, 7 * 12 * 2)
     points = curves.groupby([*figure4_small.SETTING, 'seed', 'policy']).size()
     self.assertEqual(set(points), {figure4_small_run.NUM_POINTS + 1})
     self.assertEqual(set(curves.algorithm), set(ALGORITHMS))
 
   def test_readme_is_up_to_date(self):
-    table = figure4_small.make_table(figure4_small.read())
+    curves = figure4_small.read()
+    tables = [
+      figure4_small.make_table(curves),
+      figure4_small.make_differences(curves),
+    ]
     path = str(runs.ROOT / figure4_small.README)
-    self.assertEqual(markdown.read(path, *figure4_small.MARKERS), table)
+    written = markdown.read(path, *figure4_small.MARKERS)
+    self.assertEqual(written, '\n\n'.join(tables))
     self.assertTrue(pathlib.Path(runs.ROOT, figure4_small.FIGURE).exists())
 
 
