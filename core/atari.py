@@ -5,6 +5,7 @@ printed and saved with every run.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import ale_py
@@ -52,6 +53,7 @@ class AtariProtocol:
   full_action_space: bool = False
 
 
+@functools.cache  # Starting an emulator to ask it takes 0.1 s.
 def action_table(game: str, full_action_space: bool) -> np.ndarray:
   """Maps agent actions to indices into the action set ale-py offers.
 
@@ -62,13 +64,13 @@ def action_table(game: str, full_action_space: bool) -> np.ndarray:
 
   Returns:
     int32 [A], index into the set of the game's legal actions (full) or minimal
-    actions (otherwise).
+    actions (otherwise); read-only.
   """
   ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
   ale = ale_py.ALEInterface()
   ale.loadROM(roms.get_rom_path(game))
   if not full_action_space:
-    return np.arange(len(ale.getMinimalActionSet()), dtype=np.int32)
+    return _read_only(range(len(ale.getMinimalActionSet())))
   legal = [action.name for action in ale.getLegalActionSet()]
   everything = [ale_py.Action(i).name for i in range(NUM_FULL_ACTIONS)]
   without_fire = [name.replace('FIRE', '') or 'NOOP' for name in everything]
@@ -76,7 +78,13 @@ def action_table(game: str, full_action_space: bool) -> np.ndarray:
     legal.index(name if name in legal else other)
     for name, other in zip(everything, without_fire, strict=True)
   ]
-  return np.array(table, np.int32)
+  return _read_only(table)
+
+
+def _read_only(table):
+  array = np.array(table, np.int32)
+  array.flags.writeable = False
+  return array
 
 
 class AtariEnv(VectorEnv):

@@ -60,6 +60,9 @@ def compile_update(
   With R replicas each gets B / R unrolls and the gradients are added up; since
   losses are sums, the step equals one device's.
 
+  Nothing here or in the agents needs autograph: no Python statement depends on
+  a tensor. Without it tracing takes a fifth of the time.
+
   Args:
     strategy: where it runs.
     gradients_fn: maps an Unroll to gradients and metrics, both sums over B,
@@ -80,7 +83,7 @@ def compile_update(
   if strategy.num_replicas_in_sync > 1:
     return _compile_replicas(strategy, gradients_fn, apply_fn, compile_all)
 
-  @tf.function(jit_compile=compile_all)
+  @tf.function(autograph=False, jit_compile=compile_all)
   def update(unroll, learning_rate):
     gradients, metrics, *columns = gradients_fn(unroll)
     return {**metrics, **apply_fn(gradients, learning_rate, *columns)}
@@ -92,12 +95,12 @@ def _compile_replicas(strategy, gradients_fn, apply_fn, compile_all):
   """Does what `compile_update` says for more than one replica."""
   num_replicas = strategy.num_replicas_in_sync
 
-  @tf.function(jit_compile=compile_all)
+  @tf.function(autograph=False, jit_compile=compile_all)
   def replica_gradients(unroll):
     gradients, metrics, *columns = gradients_fn(unroll)
     return gradients, metrics, columns
 
-  @tf.function
+  @tf.function(autograph=False)
   def distributed_update(unrolls, learning_rate):
     *sums, columns = strategy.run(replica_gradients, args=(unrolls,))
     gradients, metrics = tf.nest.map_structure(

@@ -66,7 +66,9 @@ class ActorCritic(snt.Module):
     dtype = tf.dtypes.as_dtype(precision)
     self._torso = DeepTorso(dtype) if torso == 'deep' else ShallowTorso(dtype)
     self._hidden = snt.Linear(256, name='torso_linear')
-    self._scale_frames = tf.function(scale_frames, jit_compile=compile_parts)
+    self._scale_frames = tf.function(
+      scale_frames, autograph=False, jit_compile=compile_parts
+    )
     if env_spec.instruction_length:
       self._instruction_encoder = InstructionEncoder()
     self._core = LSTM(256, name='core') if use_lstm else None

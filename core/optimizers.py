@@ -6,11 +6,10 @@ starts the mean square at one and adds epsilon inside the root.
 
 from collections.abc import Sequence
 
-import sonnet as snt
 import tensorflow as tf
 
 
-class RMSProp(snt.Module):
+class RMSProp(tf.Module):
   """RMSProp as `tf.compat.v1.train.RMSPropOptimizer` computes it.
 
     mean_square <- decay mean_square + (1 - decay) g^2     (starts at 1)

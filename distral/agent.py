@@ -72,12 +72,17 @@ class Agent:
         config.momentum,
         config.epsilon,
       )
-    self._losses = tf.function(self._losses, jit_compile=compile_parts)
+    compiled = functools.partial(
+      tf.function, autograph=False, jit_compile=compile_parts
+    )
+    self._losses = compiled(self._losses)
     self.update = distribution.compile_update(
       self.strategy, self._gradients, self._apply, compile_all
     )
     self.act = tf.function(
-      self._act, jit_compile=compile_all and not self._is_playing
+      self._act,
+      autograph=False,
+      jit_compile=compile_all and not self._is_playing,
     )
 
   # Learning.

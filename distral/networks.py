@@ -61,7 +61,9 @@ class Network(snt.Module):
     super().__init__(name=name)
     self._env_spec = env_spec
     self._use_lstm = use_lstm
-    self._scale_frames = tf.function(scale_frames, jit_compile=compile_parts)
+    self._scale_frames = tf.function(
+      scale_frames, autograph=False, jit_compile=compile_parts
+    )
     dtype = tf.dtypes.as_dtype(precision)
     kind = (env_spec.num_actions, torso, use_lstm, dtype)
     self.task_columns = []

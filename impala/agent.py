@@ -45,13 +45,16 @@ class Agent:
         config.momentum,
         config.epsilon,
       )
-    self._losses = tf.function(self._losses, jit_compile=compile_parts)
+    compiled = functools.partial(
+      tf.function, autograph=False, jit_compile=compile_parts
+    )
+    self._losses = compiled(self._losses)
     if self.strategy.num_replicas_in_sync == 1:
-      self._apply = tf.function(self._apply, jit_compile=compile_parts)
+      self._apply = compiled(self._apply)
     self.update = distribution.compile_update(
       self.strategy, self._gradients, self._apply, compile_all
     )
-    self.act = tf.function(self._act, jit_compile=compile_all)
+    self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
 
   # Learning.
 

@@ -83,16 +83,17 @@ class Agent:
         config.momentum,
         config.epsilon,
       )
-    self._losses = tf.function(self._losses, jit_compile=compile_parts)
-    self._pixel_control_loss = tf.function(
-      self._pixel_control_loss, jit_compile=compile_parts
+    compiled = functools.partial(
+      tf.function, autograph=False, jit_compile=compile_parts
     )
+    self._losses = compiled(self._losses)
+    self._pixel_control_loss = compiled(self._pixel_control_loss)
     if self.strategy.num_replicas_in_sync == 1:
-      self._apply = tf.function(self._apply, jit_compile=compile_parts)
+      self._apply = compiled(self._apply)
     self.update = distribution.compile_update(
       self.strategy, self._gradients, self._apply, compile_all
     )
-    self.act = tf.function(self._act, jit_compile=compile_all)
+    self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
 
   # Learning.
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import importlib
 import os
 import pathlib
@@ -12,10 +13,12 @@ import sys
 import tempfile
 import time
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
+from absl import flags
 
-from core import actor_learner, checkpointing, environments
+from core import actor_learner, checkpointing, config_flags, environments
 from impala.config import DEBUG
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -23,7 +26,10 @@ TIMEOUT_SECS = 240
 
 
 def tiny_config(preset: Any = DEBUG, **changes: Any) -> Any:
-  """Returns a paper's debug preset, smaller: an update is 20 frames."""
+  """Returns a paper's debug preset, smaller: an update is 20 frames.
+
+  XLA, which takes seconds to compile, is for the tests that ask for it.
+  """
   tiny = dict(
     actor_mode='sync',
     num_environments=4,
@@ -31,6 +37,7 @@ def tiny_config(preset: Any = DEBUG, **changes: Any) -> Any:
     batch_size=4,
     unroll_length=5,
     checkpoint_updates=7,
+    xla='off',
   )
   return dataclasses.replace(preset, **{**tiny, **changes})
 
@@ -57,6 +64,21 @@ def make_agent(config: Any) -> Any:
 def train(config: Any) -> int:
   """Trains in this process, as the experiment does; returns the frames."""
   return actor_learner.train(config, make_agent(config), protocol_of(config))
+
+
+def call_main(paper: str, *arguments: str) -> None:
+  """Runs a paper's experiment in this process, with flags of its own."""
+  config = importlib.import_module(f'{paper}.config')
+  experiment = importlib.import_module(f'{paper}.experiment')
+  values = flags.FlagValues()
+  config_flags.define(config.Config, config.PRESETS, values)
+  argv = ['experiment', *arguments]
+  values(argv)
+  resolve = functools.partial(
+    config_flags.resolve, flag_values=values, argv=argv
+  )
+  with mock.patch.object(config_flags, 'resolve', resolve):
+    experiment.main([])
 
 
 class Finished(NamedTuple):

@@ -20,12 +20,12 @@ from core.timing import Timer
 from tests import runs
 from tests.unrolls import random_unroll
 
-# An update is 20 frames, so a run has 120 of them.
-NUM_UPDATES = 120
+# An update is 20 frames, so a run has 60 of them.
+NUM_UPDATES = 60
 VARIANTS = dict(
   plain={},
   pending_unrolls=dict(num_environments=3),  # Batches are of 4.
-  lstm=dict(use_lstm=True),
+  lstm=dict(use_lstm=True, xla='auto'),
 )
 MODULE_NAME = 'tests.user_environments'
 
@@ -116,8 +116,8 @@ class SyncTest(ActorLearnerTest):
       self.assertEqual(row['policy_lag_max'], '0')
     self.assertLen(updates, NUM_UPDATES)
     episodes = runs.rows(config, 'episodes.csv')
-    # 600 steps of 4 environments, 9 steps an episode.
-    self.assertLen(episodes, 4 * (600 // 9))
+    # 300 steps of 4 environments, 9 steps an episode.
+    self.assertLen(episodes, 4 * (300 // 9))
     for row in episodes:
       self.assertEqual(row['task'], 'catch')
       self.assertIn(float(row['episode_return']), (-1.0, 1.0))
@@ -127,8 +127,8 @@ class SyncTest(ActorLearnerTest):
 class ResumeTest(ActorLearnerTest):
   @parameterized.named_parameters(
     ('plain', 'plain', 23),
-    ('pending', 'pending_unrolls', 58),
-    ('lstm', 'lstm', 91),
+    ('pending', 'pending_unrolls', 34),
+    ('lstm', 'lstm', 45),
   )
   def test_killed_run_ends_as_the_whole_one(self, variant, num_updates):
     config = config_of(self.logdir(), variant)

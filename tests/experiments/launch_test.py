@@ -330,7 +330,7 @@ class CatchTest(LaunchTestCase):
   def test_kills_of_a_run_and_of_the_launcher(self):
     tiny = dict(preset='debug', total_environment_frames=self.total_frames)
     tiny |= dict(num_environments=4, batch_size=4, unroll_length=5)
-    tiny |= dict(actor_mode='sync', checkpoint_updates=2)
+    tiny |= dict(actor_mode='sync', checkpoint_updates=2, xla='off')
     overrides = {
       f'entropy_cost={cost}': {**tiny, 'entropy_cost': cost}
       for cost in (0.01, 0.02)

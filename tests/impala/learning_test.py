@@ -26,6 +26,7 @@ class LearningTest(absltest.TestCase):
       stop_frames=80_000,
       checkpoint_updates=10**6,
       log_updates=50,
+      xla='auto',
       **changes,
     )
     runs.train(config)
