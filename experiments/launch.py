@@ -252,12 +252,15 @@ def _parse_arguments():
 
 
 def _print_commands(sweep):
+  lines = []
   for run in sweep.runs:
     num_done = run_process.num_done(
       run_process.read_state(run.logdir), run.stages
     )
     for i, stage in enumerate(run.stages):
-      print('# done: ' * (i < num_done) + sweeps.show_command(sweep, stage))
+      command = sweeps.show_command(sweep, stage)
+      lines.append('# done: ' * (i < num_done) + command)
+  print('\n'.join(lines))
 
 
 def main() -> None:
