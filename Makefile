@@ -19,7 +19,7 @@ demo: setup  # Train on Atari, evaluate, draw the curve, record a video.
 	$(RUN) -m experiments.demo
 
 test: setup  # All tests but the slow ones.
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: setup  # Minutes of training each, so one at a time.
 	$(RUN) -m pytest -m slow
