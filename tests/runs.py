@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import functools
 import importlib
 import os
 import pathlib
@@ -13,12 +12,10 @@ import sys
 import tempfile
 import time
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
-from absl import flags
 
-from core import actor_learner, checkpointing, config_flags, environments
+from core import actor_learner, checkpointing, environments
 from impala.config import DEBUG
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -64,21 +61,6 @@ def make_agent(config: Any) -> Any:
 def train(config: Any) -> int:
   """Trains in this process, as the experiment does; returns the frames."""
   return actor_learner.train(config, make_agent(config), protocol_of(config))
-
-
-def call_main(paper: str, *arguments: str) -> None:
-  """Runs a paper's experiment in this process, with flags of its own."""
-  config = importlib.import_module(f'{paper}.config')
-  experiment = importlib.import_module(f'{paper}.experiment')
-  values = flags.FlagValues()
-  config_flags.define(config.Config, config.PRESETS, values)
-  argv = ['experiment', *arguments]
-  values(argv)
-  resolve = functools.partial(
-    config_flags.resolve, flag_values=values, argv=argv
-  )
-  with mock.patch.object(config_flags, 'resolve', resolve):
-    experiment.main([])
 
 
 class Finished(NamedTuple):

@@ -174,6 +174,30 @@ def check(summary: pd.DataFrame) -> pd.DataFrame:
   )
 
 
+def stability(results: Results) -> pd.DataFrame:
+  """Reduces the curves to how steadily they rise and how far apart they are.
+
+  Args:
+    results: from `run`.
+
+  Returns:
+    A row per agent. Columns: falls, what a curve loses from point to point,
+    added up, mean of seeds; spread, the largest standard deviation over seeds
+    (NaN with one seed); at, the steps per task where it is.
+  """
+  rows = {}
+  for agent, table in results.returns.groupby('agent', sort=False):
+    curves = table.pivot(
+      index='env_steps_per_task', columns='seed', values='mean_return'
+    )
+    spread = curves.std(axis=1)
+    falls = -curves.diff().clip(upper=0).sum().mean()
+    rows[agent] = dict(
+      falls=falls, spread=spread.max(), at=spread.fillna(0).idxmax()
+    )
+  return pd.DataFrame.from_dict(rows, orient='index')
+
+
 def write(results: Results, folder: str, info: dict[str, Any]) -> None:
   """Writes returns.csv, corridor.csv and info.json.
 
@@ -244,7 +268,7 @@ def _read_corridor(grid, prior, seeds):
   return pd.DataFrame(rows, columns=columns)
 
 
-def _make_info(layout, num_seeds, num_iterations):
+def _make_info(config, layout, num_seeds, num_iterations):
   # Here because it loads TensorFlow, which nothing else needs.
   from core import config_flags
 
@@ -256,7 +280,7 @@ def _make_info(layout, num_seeds, num_iterations):
     num_episodes=NUM_EPISODES,
     max_steps=two_rooms.MAX_STEPS,
   )
-  return config_flags.run_info(tabular.TabularConfig(), protocol)
+  return config_flags.run_info(config, protocol)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -275,6 +299,9 @@ def _parse(argv):
   parser.add_argument('--layout', default='a', help='a: larger; b: smaller')
   parser.add_argument('--num_seeds', type=int, default=NUM_SEEDS)
   parser.add_argument('--num_iterations', type=int, default=NUM_ITERATIONS)
+  parser.add_argument(
+    '--count_decay', type=float, default=tabular.TabularConfig.count_decay
+  )
   arguments = parser.parse_args(argv)
   two_rooms.make_grid(arguments.layout)
   if arguments.num_seeds < 1:
@@ -284,10 +311,14 @@ def _parse(argv):
       f'--num_iterations={arguments.num_iterations} must be at least '
       f'{NUM_POINTS}, the points of the curve'
     )
+  if not 0 <= arguments.count_decay <= 1:
+    raise UserError(
+      f'--count_decay={arguments.count_decay:g} must be between 0 and 1'
+    )
   setting = arguments.layout, arguments.num_seeds, arguments.num_iterations
-  if arguments.write and (
-    arguments.out or setting != ('a', NUM_SEEDS, NUM_ITERATIONS)
-  ):
+  is_default = setting == ('a', NUM_SEEDS, NUM_ITERATIONS)
+  is_default &= arguments.count_decay == tabular.TabularConfig.count_decay
+  if arguments.write and (arguments.out or not is_default):
     raise UserError(
       '--write records the default setting; for another one give --out=FOLDER '
       'instead'
@@ -302,10 +333,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     setting = arguments.layout, arguments.num_seeds, arguments.num_iterations
     layout, num_seeds, num_iterations = setting
     is_written = arguments.write or arguments.out
-    info = _make_info(*setting) if is_written else {}
+    config = tabular.TabularConfig(count_decay=arguments.count_decay)
+    info = _make_info(config, *setting) if is_written else {}
     start = time.monotonic()
     points = np.linspace(0, num_iterations, NUM_POINTS + 1).astype(int).tolist()
-    results = run(layout, range(num_seeds), points)
+    results = run(layout, range(num_seeds), points, config)
     wall_secs = time.monotonic() - start
     if is_written:
       folder = arguments.out or RESULTS
@@ -317,6 +349,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(f'error: {error}')
   table = summarize(results)
   print(table.round(3).to_string())
+  print(f'\nstability:\n{stability(results).round(1).to_string()}')
   if (layout, num_iterations) == ('a', NUM_ITERATIONS):
     is_met = check(table).replace({True: 'met', False: 'MISSED'})
     print(f'\nthresholds:\n{is_met.to_string()}')

@@ -1,7 +1,7 @@
 """Figure 4 of Distral in small: seven algorithms on the two-room grid world.
 
     python -m experiments.distral.figure4_small --run    # 80 minutes, two cores
-    python -m experiments.distral.figure4_small --write  # figure and table
+    python -m experiments.distral.figure4_small --write  # figure and tables
 
 --run trains every algorithm with each setting and seed, goes on where it was
 stopped, and records the curves under experiments/results/distral/. --write
@@ -234,6 +234,24 @@ def make_differences(curves: pd.DataFrame) -> str:
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
+def make_learning_rates(curves: pd.DataFrame) -> str:
+  """Returns the Markdown table of mean returns at the end by learning rate."""
+  finals = final_returns(curves, 'task')
+  means = finals.groupby(['algorithm', 'learning_rate']).mean().unstack()
+  lines = [['end, task policies', *(f'{rate:g}' for rate in means.columns)]]
+  lines.append(['---'] * len(lines[0]))
+  for algorithm in (n for n in NAMES if n in means.index):
+    cells = (f'{value:.2f}' for value in means.loc[algorithm])
+    lines.append([NAMES[algorithm], *cells])
+  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def make_tables(curves: pd.DataFrame) -> str:
+  """Returns all tables of the README."""
+  tables = (make_table, make_differences, make_learning_rates)
+  return '\n\n'.join(make(curves) for make in tables)
+
+
 def draw(curves: pd.DataFrame, path: str) -> None:
   """Draws the four panels A1, A2, B1, B2 of the paper's figure.
 
@@ -294,7 +312,7 @@ def main() -> None:
     if arguments.run:
       run_all(arguments.num_parallel)
     curves = read()
-    tables = f'{make_table(curves)}\n\n{make_differences(curves)}'
+    tables = make_tables(curves)
     if arguments.write:
       markdown.write(README, tables, *MARKERS)
       draw(curves, FIGURE)

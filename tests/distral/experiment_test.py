@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 import numpy as np
+from absl import flags
 from absl.testing import absltest, parameterized
 
+from core import config_flags
 from core.errors import UserError
-from distral.config import ALGORITHMS, DEBUG
+from distral import experiment
+from distral.config import ALGORITHMS, DEBUG, PRESETS, Config
 from tests import runs
 
 # An update is 20 frames.
@@ -31,6 +35,19 @@ def config_of(logdir, preset=DEBUG, **changes):
     **changes,
   }
   return runs.tiny_config(preset, logdir=logdir, **changes)
+
+
+def main(*arguments):
+  """Runs the experiment in this process, with flags of its own."""
+  values = flags.FlagValues()
+  config_flags.define(Config, PRESETS, values)
+  argv = ['experiment', *arguments]
+  values(argv)
+  config = config_flags.resolve
+  with mock.patch.object(
+    config_flags, 'resolve', lambda *args: config(*args, values, argv)
+  ):
+    experiment.main([])
 
 
 class RunTest(parameterized.TestCase):
@@ -116,8 +133,7 @@ class RunTest(parameterized.TestCase):
   def test_test_mode_plays_either_policy(self):
     played = []
     for policy in ('task', 'distilled'):
-      runs.call_main(
-        'distral',
+      main(
         *('--preset=debug', f'--logdir={self.reference.logdir}', LEVELS),
         *('--use_lstm', '--mode=test', '--test_num_episodes=4'),
         f'--test_policy={policy}',
@@ -183,13 +199,7 @@ class WrongInputTest(parameterized.TestCase):
   def test_one_line(self, arguments, message):
     logdir = self.create_tempdir().full_path
     with self.assertRaisesRegex(UserError, message) as context:
-      runs.call_main(
-        'distral',
-        '--preset=debug',
-        '--xla=off',
-        f'--logdir={logdir}',
-        *arguments,
-      )
+      main('--preset=debug', '--xla=off', f'--logdir={logdir}', *arguments)
     self.assertLen(str(context.exception).splitlines(), 1)
 
   def test_unknown_algorithm(self):

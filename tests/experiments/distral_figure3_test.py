@@ -144,6 +144,18 @@ class RunTest(absltest.TestCase):
     self.assertEqual(is_met.tolist(), [True, False, False])
     self.assertTrue(figure3.check(summary + 2).length[0])
 
+  def test_stability_by_hand(self):
+    rows = [
+      ('distral', seed, step, value, 9.0)
+      for seed, curve in enumerate(([-4, -1, -3, -2.5], [-4, -3, -3, -4]))
+      for step, value in enumerate(curve)
+    ]
+    columns = ['agent', 'seed', 'env_steps_per_task', 'mean_return']
+    returns = pd.DataFrame(rows, columns=[*columns, 'mean_length'])
+    found = figure3.stability(figure3.Results(returns, None))
+    # The seeds fall by 2 and 1; after step 1 they are 2 apart.
+    np.testing.assert_allclose(found.loc['distral'], [1.5, 2**0.5, 1])
+
   def test_goals_depend_on_the_seed_alone(self):
     goals = figure3.draw_goals('a', [2, 0, 1])
     self.assertEqual(goals.shape, (3, figure3.NUM_TASKS))
@@ -159,10 +171,12 @@ class FlagsTest(parameterized.TestCase):
     ('no_seed', ['--num_seeds=0'], '--num_seeds=0 must be at least 1'),
     ('no_number', ['--num_seeds=x'], 'invalid int value'),
     ('too_short', ['--num_iterations=19'], 'must be at least 20'),
+    ('decay', ['--count_decay=1.1'], '--count_decay=1.1 must be between'),
     ('unknown', ['--seeds=3'], 'unrecognized arguments: --seeds=3'),
     ('write_another', ['--write', '--layout=b'], '--out=FOLDER'),
     ('write_shorter', ['--write', '--num_iterations=20'], '--out=FOLDER'),
     ('write_elsewhere', ['--write', '--out=x'], '--out=FOLDER'),
+    ('write_decay', ['--write', '--count_decay=0.9'], '--out=FOLDER'),
   )
   def test_one_line_says_what_is_wrong(self, arguments, message):
     with self.assertRaises(SystemExit) as caught:

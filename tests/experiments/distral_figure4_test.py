@@ -168,6 +168,25 @@ class TableTest(absltest.TestCase):
     )
     self.assertIn('| A3C 2col - A3C | none | none | none |', lines)
 
+  def test_learning_rates_are_means_of_all_runs_with_them(self):
+    slow = curves_of(
+      {
+        ('kl_1col', 0.1, 1, 'task'): [-50, -4],
+        ('kl_1col', 0.2, 1, 'task'): [-50, -5],
+        ('kl_1col', 0.2, 1, 'distilled'): [-50, -90],
+      }
+    )
+    fast = curves_of({('kl_1col', 0.1, 1, 'task'): [-50, -7]})
+    curves = pd.concat([slow, fast.assign(learning_rate=0.002)])
+    self.assertEqual(
+      figure4_small.make_learning_rates(curves).splitlines(),
+      [
+        '| end, task policies | 0.001 | 0.002 |',
+        '| --- | --- | --- |',
+        '| KL 1col | -4.50 | -7.00 |',
+      ],
+    )
+
   def test_interval_covers_the_mean_of_normal_values(self):
     rng = np.random.default_rng(1)
     hits = 0
@@ -191,14 +210,10 @@ class RecordTest(absltest.TestCase):
     self.assertEqual(set(curves.algorithm), set(ALGORITHMS))
 
   def test_readme_is_up_to_date(self):
-    curves = figure4_small.read()
-    tables = [
-      figure4_small.make_table(curves),
-      figure4_small.make_differences(curves),
-    ]
+    tables = figure4_small.make_tables(figure4_small.read())
     path = str(runs.ROOT / figure4_small.README)
     written = markdown.read(path, *figure4_small.MARKERS)
-    self.assertEqual(written, '\n\n'.join(tables))
+    self.assertEqual(written, tables)
     self.assertTrue(pathlib.Path(runs.ROOT, figure4_small.FIGURE).exists())
 
 

@@ -5,12 +5,13 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from core.errors import UserError
 from popart import popart
 from popart.config import DEBUG
 from tests import runs
@@ -130,6 +131,8 @@ class RunTest(parameterized.TestCase):
 
 
 class WrongInputTest(parameterized.TestCase):
+  """Each ends in one line on stderr, and in status 1."""
+
   @parameterized.named_parameters(
     (
       'action_spaces_differ',
@@ -141,13 +144,31 @@ class WrongInputTest(parameterized.TestCase):
       ['--level_name=pong,breakout', '--num_environments=1', '--num_groups=1'],
       '2 tasks need at least as many environments, not 1: .*--num_environments',
     ),
+    (
+      'other_reading',
+      ['--second_moment=variance'],
+      'second_moment.*square_of_mean|mean_of_squares',
+    ),
   )
   def test_one_line(self, arguments, message):
     logdir = self.create_tempdir().full_path
-    flags = ['--preset=debug', '--num_action_repeats=4', f'--logdir={logdir}']
-    with self.assertRaisesRegex(UserError, message) as context:
-      runs.call_main('popart', *flags, *arguments)
-    self.assertLen(str(context.exception).splitlines(), 1)
+    process = subprocess.run(
+      [
+        *(sys.executable, '-m', 'popart.experiment', '--preset=debug'),
+        *('--num_action_repeats=4', f'--logdir={logdir}', *arguments),
+      ],
+      cwd=runs.ROOT,
+      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+      capture_output=True,
+      text=True,
+      timeout=240,
+      check=False,
+    )
+    self.assertEqual(process.returncode, 1, process.stderr)
+    self.assertNotIn('Traceback', process.stderr)
+    lines = [x for x in process.stderr.splitlines() if x.startswith('error: ')]
+    self.assertLen(lines, 1)
+    self.assertRegex(lines[0], message)
 
 
 if __name__ == '__main__':
