@@ -32,10 +32,14 @@ lint: setup
 	$(RUN) -m ruff format --check .
 
 bench: setup  # Frames per second, by phase; close other programs first.
-	$(BENCH) --preset=atari_expert_shallow
-	$(BENCH) --preset=atari_expert_shallow --num_environments=64
-	$(BENCH) --preset=atari_expert_deep
-	$(BENCH) --preset=atari_expert_deep --precision=bfloat16
+	for mode in sync async; do \
+	  $(BENCH) --actor_mode=$$mode --preset=atari_expert_shallow && \
+	  $(BENCH) --actor_mode=$$mode --preset=atari_expert_shallow \
+	    --num_environments=64 && \
+	  $(BENCH) --actor_mode=$$mode --preset=atari_expert_deep && \
+	  $(BENCH) --actor_mode=$$mode --preset=atari_expert_deep \
+	    --precision=bfloat16 || exit; \
+	done
 
 results: setup  # Write every generated table into the READMEs.
 	$(RUN) -m experiments.tables --write

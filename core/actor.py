@@ -1,6 +1,7 @@
 """The actor: steps environments with batched inference and cuts unrolls."""
 
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,13 @@ from core.types import (
 
 
 class Actor:
-  """Steps groups of environments in turn.
+  """Plays groups of environments.
 
-  While the emulators of one group work, another group is in inference: that
-  keeps both busy without a second thread of ours.
+  Each group can be played in a thread of its own: while the emulators of one
+  work, another is in inference.
+
+  Attributes:
+    groups: one Group per element of the constructor's `groups`.
   """
 
   def __init__(
@@ -48,22 +52,23 @@ class Actor:
       seed: of environments and action sampling.
       timer: where inference and waiting for environments are counted.
     """
-    self._unroll_length = unroll_length
-    self._timer = timer
-    self._groups = []
+    self.groups: list[Group] = []
     first_row = 0
     for index, environments in enumerate(groups):
-      self._groups.append(
-        _Group(
+      self.groups.append(
+        Group(
           act,
           initial_state(environments.num_envs),
           environments,
           env_spec,
+          unroll_length,
           action_seed=[seed, index],
           environment_seed=seed + first_row,
+          timer=timer,
         )
       )
       first_row += environments.num_envs
+    self._pool = futures.ThreadPoolExecutor(len(groups))
 
   def collect(self, policy_version: int) -> list[Unroll]:
     """Plays T steps in every environment.
@@ -74,19 +79,14 @@ class Actor:
     Returns:
       One Unroll per group, arrays that nobody else writes to.
     """
-    for group in self._groups:
-      group.begin_unroll(self._unroll_length, policy_version)
-    for t in range(1, self._unroll_length + 1):
-      for group in self._groups:
-        if t > 1:
-          with self._timer.phase('environment'):
-            group.receive(t - 1)
-        with self._timer.phase('inference'):
-          group.act(t)
-    for group in self._groups:
-      with self._timer.phase('environment'):
-        group.receive(self._unroll_length)
-    return [group.unroll for group in self._groups]
+    unrolls = [
+      self._pool.submit(g.collect, policy_version) for g in self.groups
+    ]
+    # If one fails, the others would first play on to their unrolls' ends.
+    done, _ = futures.wait(unrolls, return_when=futures.FIRST_EXCEPTION)
+    for unroll in done:
+      unroll.result()
+    return [unroll.result() for unroll in unrolls]
 
   def get_state(self) -> dict[str, Any]:
     """Returns what `set_state` needs to go on between two unrolls.
@@ -96,14 +96,14 @@ class Actor:
       group, None where the environments cannot save their state.
     """
     return dict(
-      arrays=[group.get_arrays() for group in self._groups],
-      environments=[group.environments.get_state() for group in self._groups],
+      arrays=[group.get_arrays() for group in self.groups],
+      environments=[group.environments.get_state() for group in self.groups],
     )
 
   def set_state(self, state: dict[str, Any]) -> None:
     """Goes on from `get_state`."""
     for group, arrays, environments in zip(
-      self._groups, state['arrays'], state['environments'], strict=True
+      self.groups, state['arrays'], state['environments'], strict=True
     ):
       if environments is not None:
         group.environments.set_state(environments)
@@ -111,31 +111,57 @@ class Actor:
 
   def empty_unroll(self, width: int) -> Unroll:
     """Returns an Unroll of `width` columns with the shapes of this actor's."""
-    group = self._groups[0]
-    group.begin_unroll(self._unroll_length, 0)
+    group = self.groups[0]
+    group.begin_unroll(0)
     columns = np.zeros(width, np.intp)
     return select_columns(group.unroll, columns)
 
   def close(self) -> None:
-    """Closes all environments."""
-    for group in self._groups:
+    """Ends what is being played and closes all environments."""
+    for group in self.groups:
+      group.is_stopped = True
+    self._pool.shutdown()
+    for group in self.groups:
       group.environments.close()
 
 
-class _Group:
-  """Environments that step together, and their unroll in the making."""
+class Group:
+  """Environments that step together, and their unroll in the making.
+
+  Attributes:
+    environments: the TaskEnvironments.
+    unroll: what `collect` fills.
+    is_stopped: set by anyone to end `collect` before the unroll is full.
+  """
 
   def __init__(
     self,
-    act,
-    core_state,
-    environments,
-    env_spec,
-    action_seed,
-    environment_seed,
+    act: tf.types.experimental.PolymorphicFunction,
+    core_state: tuple[tf.Tensor, ...],
+    environments: TaskEnvironments,
+    env_spec: EnvSpec,
+    unroll_length: int,
+    action_seed: list[int],
+    environment_seed: int,
+    timer: Timer,
   ):
+    """Resets the environments.
+
+    Args:
+      act: as for Actor.
+      core_state: the core's initial state, [N, ...].
+      environments: N of them.
+      env_spec: of these environments.
+      unroll_length: T.
+      action_seed: two integers; the second counts up by 64 per action.
+      environment_seed: of the first environment.
+      timer: as for Actor.
+    """
     self.environments = environments
     self.unroll = None
+    self.is_stopped = False
+    self._unroll_length = unroll_length
+    self._timer = timer
     self._act = act
     self._traced_act = None
     self._action_seed = np.array(action_seed, np.int32)
@@ -161,11 +187,30 @@ class _Group:
       zeros.copy(), np.zeros(n, np.int32), np.zeros(n, bool)
     )
 
-  def begin_unroll(self, unroll_length, policy_version):
+  def collect(self, policy_version: int) -> Unroll:
+    """Plays T steps.
+
+    Args:
+      policy_version: learner updates behind the weights in use.
+
+    Returns:
+      Unroll [T + 1, N, ...], arrays that nobody else writes to.
+    """
+    self.begin_unroll(policy_version)
+    for t in range(1, self._unroll_length + 1):
+      with self._timer.phase('inference'):
+        self.act(t)
+      with self._timer.phase('environment'):
+        self.receive(t)
+      if self.is_stopped:
+        break
+    return self.unroll
+
+  def begin_unroll(self, policy_version: int) -> None:
     """Allocates arrays [T + 1, N, ...] whose entry 0 is the last one seen."""
 
     def allocate(last):
-      array = np.empty([unroll_length + 1, *last.shape], last.dtype)
+      array = np.empty([self._unroll_length + 1, *last.shape], last.dtype)
       array[0] = last
       return array
 
@@ -178,7 +223,7 @@ class _Group:
       agent_outputs=tf.nest.map_structure(allocate, self._agent_output),
     )
 
-  def act(self, t):
+  def act(self, t: int) -> None:
     """Samples action t from environment output t - 1 and sends it."""
     seed = self._action_seed.copy()
     seed[1] += self._num_acts * 64  # At most 64 groups.
@@ -205,7 +250,7 @@ class _Group:
     ):
       array[t] = value
 
-  def receive(self, t):
+  def receive(self, t: int) -> None:
     """Fetches environment output t."""
     frames, rewards, terminations, truncations, infos = (
       self.environments.step_wait()
@@ -230,7 +275,8 @@ class _Group:
     ):
       array[t] = value
 
-  def get_arrays(self):
+  def get_arrays(self) -> dict[str, Any]:
+    """Returns a nest of numpy arrays that `set_arrays` goes on from."""
     return dict(
       env_output=self._env_output,
       agent_output=self._agent_output,
@@ -240,7 +286,8 @@ class _Group:
       num_acts=self._num_acts,
     )
 
-  def set_arrays(self, arrays):
+  def set_arrays(self, arrays: dict[str, Any]) -> None:
+    """Goes on from `get_arrays`."""
     self._env_output = arrays['env_output']
     self._agent_output = arrays['agent_output']
     self._core_state = arrays['core_state']

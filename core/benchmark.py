@@ -1,14 +1,14 @@
 """Where the time goes: environments alone, phases, training, memory.
 
-Everything is measured in one process, one thing after the other; frames are
+Everything is measured in one process, one thing after the other, in rounds:
+the speed of a machine that others share changes within minutes. Frames are
 environment frames (agent steps x action repeats).
 """
 
-import dataclasses
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rich.console
@@ -21,6 +21,20 @@ from core.interrupt import Interrupt
 from core.timing import Timer
 
 PHASES = ('environment', 'inference', 'learner', 'waiting')
+NUM_ROUNDS = 3
+NUM_WARM_UP_UPDATES = 3
+
+
+class Measured(NamedTuple):
+  """One measurement.
+
+  Attributes:
+    rate: environment frames per second.
+    phases: wall seconds per phase, summed over threads, per wall second.
+  """
+
+  rate: float
+  phases: dict[str, float]
 
 
 def benchmark(
@@ -28,74 +42,86 @@ def benchmark(
   agent: Any,
   protocol: Protocol,
   secs: float = 15.0,
-) -> dict[str, float]:
-  """Measures and prints frames/s of environments, acting, learning, training.
+) -> dict[str, np.ndarray]:
+  """Measures and prints frames/s of environments, training, and learning.
 
   Args:
-    config: a paper's Config; both actor modes are measured.
+    config: a paper's Config.
     agent: that acts and learns; its weights change.
     protocol: how tasks are played.
-    secs: wall seconds per measurement, after warm-up.
+    secs: wall seconds per measurement, over all rounds and after warm-ups.
 
   Returns:
-    Environment frames per second by name, and peak memory in GB.
+    By name, environment frames per second of every round; `share`, training's
+    part of the environments' rate, of every round; and peak memory in GB.
   """
-  table = _empty_table(config)
-  results = {}
-
-  def add(name, frames_per_sec, secs_by_phase, elapsed):
-    results[name] = frames_per_sec
-    share = frames_per_sec / results['environments alone']
-    phases = [f'{secs_by_phase.get(p, 0.0) / elapsed:.0%}' for p in PHASES]
-    table.add_row(name, f'{frames_per_sec:,.0f}', f'{share:.0%}', *phases)
-
-  add(
-    'environments alone',
-    _environments_alone(config, agent, protocol, secs),
-    {'environment': secs},
-    secs,
-  )
-  for mode in ('sync', 'async'):
-    mode_config = dataclasses.replace(config, actor_mode=mode, num_actors=1)
-    timer = Timer()
-    source = sources.make_source(mode_config, agent, protocol, timer, {})
-    try:
-      rate, phases, elapsed, batch = _training(
-        mode_config, agent, source, timer, secs
-      )
-    finally:
-      source.close()
-    add(f'training, {mode}', rate, phases, elapsed)
-  learner = Learner(config, agent, Timer())
-  add('learner alone', *_repeat(config, lambda: learner.step(batch), secs / 2))
+  rounds = [
+    _measure_round(config, agent, protocol, secs / NUM_ROUNDS)
+    for _ in range(NUM_ROUNDS)
+  ]
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  results['peak memory, GB'] = peak
-  table.caption = (
-    'Share: of the environments alone. Phases in % of wall time, actor and '
-    f'learner overlap in async mode. Peak memory {peak:.2f} GB.'
-  )
-  rich.console.Console().print(table)
+  rich.console.Console().print(_make_table(config, rounds, peak))
+  results = {
+    name: np.array([measured[name].rate for measured in rounds])
+    for name in rounds[0]
+  }
+  training = results[f'training, {config.actor_mode}']
+  results['share'] = training / results['environments alone']
+  results['peak memory, GB'] = np.array(peak)
   return results
 
 
-def _empty_table(config):
+def _measure_round(config, agent, protocol, secs):
+  """Measures everything once, `secs` each."""
+  environments = _environments_alone(config, agent, protocol, secs)
+  training, batch = _training(config, agent, protocol, secs)
+  learner = Learner(config, agent, Timer())
+  return {
+    'environments alone': environments,
+    f'training, {config.actor_mode}': training,
+    'learner alone': _repeat(config, lambda: learner.step(batch), secs),
+  }
+
+
+def _make_table(config, rounds, peak):
+  """Returns the table of medians, ranges and phases."""
+  num_environments = config.num_actors * config.num_environments
   table = rich.table.Table(
     title=(
       f'{config.level_name}, {config.torso} {config.precision}, '
-      f'N={config.num_environments}, B={config.batch_size}, '
+      f'N={num_environments}, B={config.batch_size}, '
       f'T={config.unroll_length}'
-    )
+    ),
+    caption=(
+      f'Medians of {len(rounds)} rounds, range in % of the median. Share: of '
+      'the environments alone in the same round. Phases in % of wall time, '
+      f'summed over threads. Peak memory {peak:.2f} GB.'
+    ),
   )
   table.add_column('measured')
-  for name in ('frames/s', 'share', 'env', 'infer', 'learn', 'wait'):
+  for name in ('frames/s', 'range', 'share', 'env', 'infer', 'learn', 'wait'):
     table.add_column(name, justify='right')
+  for name in rounds[0]:
+    rates = [measured[name].rate for measured in rounds]
+    shares = [m[name].rate / m['environments alone'].rate for m in rounds]
+    phases = (
+      np.median([m[name].phases.get(phase, 0.0) for m in rounds])
+      for phase in PHASES
+    )
+    table.add_row(
+      name,
+      f'{np.median(rates):,.0f}',
+      f'{np.ptp(rates) / np.median(rates):.0%}',
+      f'{np.median(shares):.0%}',
+      *(f'{phase:.0%}' for phase in phases),
+    )
   return table
 
 
 def _environments_alone(config, agent, protocol, secs):
   """Steps all environments with random actions, as training would."""
   tasks = agent.env_spec.task_names
-  n = config.num_environments
+  n = config.num_actors * config.num_environments
   environments = TaskEnvironments(
     tasks, assign_tasks(n, len(tasks)), protocol, is_training=True
   )
@@ -115,35 +141,42 @@ def _environments_alone(config, agent, protocol, secs):
   measure(secs / 10)
   steps_per_sec = measure(secs)
   environments.close()
-  return steps_per_sec * config.num_action_repeats
+  rate = steps_per_sec * config.num_action_repeats
+  return Measured(rate, {'environment': 1.0})
 
 
-def _training(config, agent, source, timer, secs):
-  """Trains for a while; returns frames/s, seconds by phase, wall seconds."""
+def _training(config, agent, protocol, secs):
+  """Trains for a while; returns what was measured and the last batch."""
+  timer = Timer()
   learner = Learner(config, agent, timer)
-  with Interrupt() as interrupt:
+  source = sources.make_source(config, agent, protocol, timer, {})
+  try:
+    with Interrupt() as interrupt:
 
-    def update():
-      batch = source.next_batch(learner.num_updates, interrupt)
-      if batch is None:
-        raise KeyboardInterrupt
-      learner.step(batch)
-      return batch
+      def update():
+        batch = source.next_batch(learner.num_updates, interrupt)
+        if batch is None:
+          raise KeyboardInterrupt
+        learner.step(batch)
+        return batch
 
-    for _ in range(5):
-      update()
-    timer.take()
-    start, num_updates, batch = time.monotonic(), 0, None
-    while time.monotonic() - start < secs:
-      batch = update()
-      num_updates += 1
-    elapsed = time.monotonic() - start
+      for _ in range(NUM_WARM_UP_UPDATES):
+        update()
+      timer.take()
+      start, num_updates, batch = time.monotonic(), 0, None
+      while time.monotonic() - start < secs:
+        batch = update()
+        num_updates += 1
+      elapsed = time.monotonic() - start
+      phases = {name: s / elapsed for name, s in timer.take().items()}
+  finally:
+    source.close()
   frames = num_updates * _frames_per_update(config)
-  return frames / elapsed, timer.take(), elapsed, batch
+  return Measured(frames / elapsed, phases), batch
 
 
-def _repeat(config: Any, update: Callable[[], Any], secs: float):
-  """Calls `update`; returns frames/s, seconds by phase, wall seconds."""
+def _repeat(config: Any, update: Callable[[], Any], secs: float) -> Measured:
+  """Calls `update` for a while."""
   update()
   start, num_updates = time.monotonic(), 0
   while time.monotonic() - start < secs:
@@ -151,7 +184,7 @@ def _repeat(config: Any, update: Callable[[], Any], secs: float):
     num_updates += 1
   elapsed = time.monotonic() - start
   frames = num_updates * _frames_per_update(config)
-  return frames / elapsed, {'learner': elapsed}, elapsed
+  return Measured(frames / elapsed, {'learner': 1.0})
 
 
 def _frames_per_update(config):

@@ -1,5 +1,7 @@
-"""Devices: tf.distribute strategies, and what XLA compiles where."""
+"""Devices: strategies, cores, and what XLA compiles where."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,53 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
   return tf.distribute.MirroredStrategy(devices)
 
 
+def share_cores(config: Any) -> None:
+  """Divides the cores among the operations that run at the same time.
+
+  Groups of environments act side by side, and in async mode the learner beside
+  them. Operations that each spread over all cores would wait for each other.
+  Has no effect where TensorFlow already runs in this process, or where
+  TF_NUM_INTRAOP_THREADS is set; in the test modes one operation has all cores.
+
+  Args:
+    config: a paper's Config.
+  """
+  if config.mode not in ('train', 'benchmark'):
+    return
+  num_running = config.num_actors * config.num_groups
+  num_running += config.actor_mode == 'async'  # The learner.
+  if 'TF_NUM_INTRAOP_THREADS' not in os.environ:
+    num_threads = max(1, (os.cpu_count() or 1) // num_running)
+    with contextlib.suppress(RuntimeError):
+      tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+
+
+def num_batch_parts(config: Any, unit: int = 1) -> int:
+  """Decides in how many parts, at the same time, a CPU takes a gradient.
+
+  In sync mode nothing runs beside the learner. In async mode actors do, and
+  leave it a core; the deep network's learner needs more than that.
+
+  Args:
+    config: a paper's Config.
+    unit: columns that a part needs a multiple of.
+
+  Returns:
+    1, or `num_groups` if that leaves at least 8 unrolls to a part.
+  """
+  needs_all_cores = config.actor_mode == 'sync' or config.torso == 'deep'
+  num_parts = config.num_groups if needs_all_cores else 1
+  width, rest = divmod(config.batch_size, num_parts)
+  if rest or width % unit or width < 8 or has_accelerator():
+    return 1
+  return num_parts
+
+
+def has_accelerator() -> bool:
+  """Tells whether TensorFlow sees a GPU or a TPU."""
+  return any(tf.config.list_logical_devices(kind) for kind in ('GPU', 'TPU'))
+
+
 def xla_scope(mode: str) -> tuple[bool, bool]:
   """Decides what is compiled.
 
@@ -43,10 +92,7 @@ def xla_scope(mode: str) -> tuple[bool, bool]:
   """
   if mode == 'off':
     return False, False
-  has_accelerator = any(
-    tf.config.list_logical_devices(kind) for kind in ('GPU', 'TPU')
-  )
-  return mode == 'on' or has_accelerator, True
+  return mode == 'on' or has_accelerator(), True
 
 
 def compile_update(
@@ -54,6 +100,7 @@ def compile_update(
   gradients_fn: Callable[[Unroll], tuple[Any, ...]],
   apply_fn: Callable[..., dict[str, tf.Tensor]],
   compile_all: bool,
+  num_parts: int = 1,
 ) -> Callable[[Unroll, tf.Tensor], dict[str, tf.Tensor]]:
   """Joins gradients and step into one function of a batch.
 
@@ -72,6 +119,8 @@ def compile_update(
       variables.
     compile_all: whether XLA compiles the update; under several replicas, each
       replica's gradients (a reduction cannot be compiled on every device).
+    num_parts: in how many parts one device takes the gradient, at the same
+      time and like replicas; 1 if XLA compiles the update.
 
   Returns:
     A function of an Unroll (its `info` and `policy_version` empty) and a
@@ -83,12 +132,24 @@ def compile_update(
   if strategy.num_replicas_in_sync > 1:
     return _compile_replicas(strategy, gradients_fn, apply_fn, compile_all)
 
+  num_parts = 1 if compile_all else num_parts
+
   @tf.function(autograph=False, jit_compile=compile_all)
   def update(unroll, learning_rate):
-    gradients, metrics, *columns = gradients_fn(unroll)
+    parts = [gradients_fn(part) for part in split_unroll(unroll, num_parts)]
+    gradients, metrics, *columns = zip(*parts, strict=True)
+    gradients, metrics = (_map_parts(tf.add_n, x) for x in (gradients, metrics))
+    columns = [_map_parts(lambda x: tf.concat(x, axis=0), c) for c in columns]
     return {**metrics, **apply_fn(gradients, learning_rate, *columns)}
 
   return update
+
+
+def _map_parts(join, parts):
+  """Joins the leaves of each part; None where the first part has None."""
+  return tf.nest.map_structure(
+    lambda *leaves: None if leaves[0] is None else join(leaves), *parts
+  )
 
 
 def _compile_replicas(strategy, gradients_fn, apply_fn, compile_all):

@@ -80,20 +80,23 @@ class RunConfig:
   # Actors.
   actor_mode: str = field(
     'async',
-    'sync: act and learn in turn, reproducible to the bit; async: actor '
-    'threads beside the learner.',
+    'sync: act and learn in turn, reproducible to the bit; async: act '
+    'beside the learner.',
     choices=('sync', 'async'),
   )
   num_actors: int = field(
-    1, 'Actor threads; sync mode has one.', minimum=1, modes=('train',)
+    1,
+    'Actors, each with environments of its own; sync mode has one.',
+    minimum=1,
+    modes=('train', 'benchmark'),
   )
   num_environments: int = field(
     32, 'Environments per actor.', minimum=1, modes=('train', 'benchmark')
   )
   num_groups: int = field(
     2,
-    'Groups an actor cuts its environments into: one steps while the other '
-    'is in inference. Ours: measured, see README.',
+    'Groups an actor cuts its environments into, a thread each: some step '
+    'while others are in inference. Ours: measured, see README.',
     minimum=1,
     modes=('train', 'benchmark'),
   )

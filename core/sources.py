@@ -1,8 +1,9 @@
-"""Where batches come from: one actor in turn, or actor threads."""
+"""Where batches come from: one actor in turn, or threads of several."""
 
 import contextlib
 import queue
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ class SyncSource:
 
 
 class AsyncSource:
-  """Actor threads beside the learner, with a bounded queue between.
+  """A thread per group beside the learner, with a bounded queue between.
 
   Weights may change within an unroll, as in scalable_agent on one machine.
   """
@@ -168,8 +169,9 @@ class AsyncSource:
     self._error: Exception | None = None
     self._actors = actors
     self._threads = [
-      threading.Thread(target=self._run, args=(actor,), daemon=True)
+      threading.Thread(target=self._run, args=(group,), daemon=True)
       for actor in actors
+      for group in actor.groups
     ]
     for thread in self._threads:
       thread.start()
@@ -203,20 +205,27 @@ class AsyncSource:
   def close(self) -> None:
     """Stops the threads and closes the environments."""
     self._closed.set()
-    for thread, actor in zip(self._threads, self._actors, strict=True):
-      thread.join(timeout=3.0)
-      if not thread.is_alive():
+    for actor in self._actors:
+      for group in actor.groups:
+        group.is_stopped = True
+    deadline = time.monotonic() + 3.0
+    for thread in self._threads:
+      thread.join(timeout=max(0.0, deadline - time.monotonic()))
+    if not any(thread.is_alive() for thread in self._threads):
+      for actor in self._actors:
         actor.close()
 
-  def _run(self, actor):
-    """Body of an actor thread."""
+  def _run(self, group):
+    """Body of a thread."""
     try:
-      while not self._closed.is_set():
-        for unroll in actor.collect(self._num_updates):
-          with self._lock:
-            batches = self._batcher.add(take_turns(unroll))
-          for batch in batches:
-            self._put(batch)
+      while True:
+        unroll = group.collect(self._num_updates)
+        if self._closed.is_set():
+          return
+        with self._lock:
+          batches = self._batcher.add(take_turns(unroll))
+        for batch in batches:
+          self._put(batch)
     except Exception as error:  # noqa: BLE001 - handed to the learner.
       self._error = error
 

@@ -39,6 +39,7 @@ class Agent:
     """
     self._config = config
     self.env_spec = env_spec
+    distribution.share_cores(config)
     self.strategy = distribution.make_strategy(config.strategy)
     compile_all, compile_parts = distribution.xla_scope(config.xla)
     self._num_tasks = len(env_spec.task_names)
@@ -77,7 +78,11 @@ class Agent:
     )
     self._losses = compiled(self._losses)
     self.update = distribution.compile_update(
-      self.strategy, self._gradients, self._apply, compile_all
+      self.strategy,
+      self._gradients,
+      self._apply,
+      compile_all,
+      distribution.num_batch_parts(config, unit=self._num_tasks),
     )
     self.act = tf.function(
       self._act,

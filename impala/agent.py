@@ -27,6 +27,7 @@ class Agent:
     """Creates network and optimiser under the learner's strategy."""
     self._config = config
     self.env_spec = env_spec
+    distribution.share_cores(config)
     self.strategy = distribution.make_strategy(config.strategy)
     compile_all, compile_parts = distribution.xla_scope(config.xla)
     tf.random.set_seed(config.seed)
@@ -52,7 +53,11 @@ class Agent:
     if self.strategy.num_replicas_in_sync == 1:
       self._apply = compiled(self._apply)
     self.update = distribution.compile_update(
-      self.strategy, self._gradients, self._apply, compile_all
+      self.strategy,
+      self._gradients,
+      self._apply,
+      compile_all,
+      distribution.num_batch_parts(config),
     )
     self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
 

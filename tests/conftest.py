@@ -1,6 +1,14 @@
-"""Lets absltest's temporary folders work under pytest."""
+"""Settings of all tests.
+
+absltest's temporary folders work under pytest. TensorFlow runs an operation in
+one thread: as many processes as there are cores test at the same time, and a
+run in a process of its own is compared to the bit with one in the test's.
+"""
+
+import os
 
 from absl import flags
 from absl.testing import absltest  # noqa: F401 - defines its flags.
 
 flags.FLAGS.mark_as_parsed()
+os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')

@@ -5,6 +5,7 @@ TensorFlow cannot split the CPU into two devices once it has begun.
 
 import dataclasses
 import json
+import os
 import tempfile
 
 import numpy as np
@@ -37,12 +38,14 @@ def run(strategy: str, xla: str) -> tuple[list, dict[str, np.ndarray]]:
 
 def main() -> None:
   """Prints, as JSON, the number of replicas and what they computed."""
+  os.environ.pop('TF_NUM_INTRAOP_THREADS', None)
   (cpu,) = tf.config.list_physical_devices('CPU')
   tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
   )
   expected_metrics, expected = run('one_device', 'off')
-  result = dict(expected=expected_metrics)
+  num_threads = tf.config.threading.get_intra_op_parallelism_threads()
+  result = dict(expected=expected_metrics, threads_per_operation=num_threads)
   for xla in ('off', 'auto'):
     metrics, variables = run('mirrored', xla)
     assert variables.keys() == expected.keys()

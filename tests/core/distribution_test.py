@@ -1,9 +1,11 @@
 """Tests of core/distribution.py."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,7 @@ from absl.testing import absltest, parameterized
 
 from core import distribution
 from core.actor import join_unrolls
+from tests import runs
 from tests.unrolls import LANGUAGE_SPEC, learner_input, random_unroll
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -50,20 +53,85 @@ class XlaScopeTest(parameterized.TestCase):
     self.assertEqual(distribution.xla_scope('auto'), (has_gpu, True))
 
 
+class ShareCoresTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (8, dict(actor_mode='sync'), [4]),
+    (9, dict(actor_mode='sync', num_groups=3), [3]),
+    (8, dict(actor_mode='async'), [2]),
+    (16, dict(actor_mode='async', num_actors=3), [2]),
+    (2, dict(actor_mode='async'), [1]),
+    (8, dict(actor_mode='sync', mode='benchmark'), [4]),
+    (8, dict(actor_mode='sync', mode='test'), []),
+  )
+  def test_threads_per_operation(self, num_cores, changes, expected):
+    with (
+      mock.patch.dict(os.environ),
+      mock.patch.object(os, 'cpu_count', return_value=num_cores),
+      mock.patch.object(
+        tf.config.threading, 'set_intra_op_parallelism_threads'
+      ) as set_threads,
+    ):
+      del os.environ['TF_NUM_INTRAOP_THREADS']
+      distribution.share_cores(runs.tiny_config(**changes))
+    found = [call.args[0] for call in set_threads.call_args_list]
+    self.assertEqual(found, expected)
+
+  def test_the_users_number_stays(self):
+    with mock.patch.object(
+      tf.config.threading, 'set_intra_op_parallelism_threads'
+    ) as set_threads:
+      distribution.share_cores(runs.tiny_config())
+    set_threads.assert_not_called()
+
+  def test_later_agents_change_nothing(self):
+    self.assertLen(tf.config.list_logical_devices('CPU'), 1)  # It runs.
+    with mock.patch.dict(os.environ):
+      del os.environ['TF_NUM_INTRAOP_THREADS']
+      with mock.patch.object(os, 'cpu_count', return_value=64):
+        distribution.share_cores(runs.tiny_config())
+
+
+class NumBatchPartsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (dict(batch_size=16), 1, 2),
+    (dict(batch_size=14), 1, 1),
+    (dict(batch_size=17), 1, 1),
+    (dict(batch_size=16, actor_mode='async'), 1, 1),
+    (dict(batch_size=16, actor_mode='async', torso='deep'), 1, 2),
+    (dict(batch_size=32, num_groups=4), 1, 4),
+    (dict(batch_size=32, num_groups=1), 1, 1),
+    (dict(batch_size=36), 6, 2),
+    (dict(batch_size=36), 4, 1),
+  )
+  def test_num_batch_parts(self, changes, unit, expected):
+    config = runs.tiny_config(**changes)
+    self.assertEqual(distribution.num_batch_parts(config, unit), expected)
+
+
 class CompileUpdateTest(parameterized.TestCase):
-  @parameterized.parameters(False, True)
-  def test_columns_reach_the_step(self, compile_all):
+  @parameterized.product(compile_all=[False, True], num_parts=[1, 3])
+  def test_columns_reach_the_step(self, compile_all, num_parts):
+    widths = []
+
     def gradients_fn(unroll):
+      widths.append(unroll.task_id.shape[0])
       reward = tf.transpose(unroll.env_outputs.reward)  # [B, T + 1]
       gradient = tf.reduce_sum(reward)
-      return gradient, dict(loss=2.0 * gradient), reward, unroll.task_id
+      gradients = [gradient, None]
+      return gradients, dict(loss=2.0 * gradient), reward, unroll.task_id
 
-    def apply_fn(gradient, learning_rate, reward, task_id):
+    def apply_fn(gradients, learning_rate, reward, task_id):
+      gradient, nothing = gradients
+      self.assertIsNone(nothing)
       return dict(step=learning_rate * gradient, reward=reward, task=task_id)
 
     unroll = learner_input(random_unroll(3, 6))
     update = distribution.compile_update(
-      tf.distribute.get_strategy(), gradients_fn, apply_fn, compile_all
+      tf.distribute.get_strategy(),
+      gradients_fn,
+      apply_fn,
+      compile_all,
+      num_parts,
     )
     found = update(unroll, tf.constant(0.5))
     reward = unroll.env_outputs.reward.numpy()
@@ -71,6 +139,10 @@ class CompileUpdateTest(parameterized.TestCase):
     np.testing.assert_allclose(found['step'], 0.5 * reward.sum(), rtol=1e-5)
     np.testing.assert_array_equal(found['reward'], reward.transpose())
     np.testing.assert_array_equal(found['task'], unroll.task_id)
+    # Each part is traced; XLA compiles the batch as a whole.
+    self.assertEqual(
+      widths, [6] if compile_all else [6 // num_parts] * num_parts
+    )
 
 
 class ReplicasTest(absltest.TestCase):
@@ -104,6 +176,10 @@ class ReplicasTest(absltest.TestCase):
           np.testing.assert_allclose(
             found[name], value, rtol=1e-4, err_msg=name
           )
+
+  def test_two_groups_share_the_cores(self):
+    expected = max(1, os.cpu_count() // 2)
+    self.assertEqual(self.result['threads_per_operation'], expected)
 
   def test_gradients_were_clipped(self):
     for metrics in self.result['expected']:

@@ -5,11 +5,13 @@ import re
 import tempfile
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from core import sources
+from core.environments import TaskEnvironments
 from core.errors import UserError
 from core.interrupt import Interrupt
 from core.timing import Timer
@@ -92,6 +94,28 @@ class SourceTest(parameterized.TestCase):
     self.assertGreater(threading.active_count(), before)
     source.close()
     self.assertEqual(threading.active_count(), before)
+
+  @parameterized.parameters('sync', 'async')
+  def test_a_failing_group_ends_the_others(self, actor_mode):
+    step_wait = TaskEnvironments.step_wait
+    failing, error = [], ArithmeticError('the ball is lost')
+
+    def fail_in_one_group(environments):
+      if not failing:
+        failing.append(environments)
+      if failing[0] is environments:
+        raise error
+      return step_wait(environments)
+
+    num_threads, start = threading.active_count(), time.monotonic()
+    with mock.patch.object(TaskEnvironments, 'step_wait', fail_in_one_group):
+      source = self.make(actor_mode=actor_mode, unroll_length=10**5)
+      with self.assertRaises((ArithmeticError, RuntimeError)) as caught:
+        source.next_batch(0, Interrupt())
+      source.close()
+    self.assertIn(error, (caught.exception, caught.exception.__cause__))
+    self.assertLess(time.monotonic() - start, 5.0)
+    self.assertEqual(threading.active_count(), num_threads)
 
   def test_actors_play_different_games(self):
     config = dataclasses.replace(self.config, num_actors=3)
