@@ -43,6 +43,7 @@ class Agent:
     self.strategy = distribution.make_strategy(config.strategy)
     compile_all, compile_parts = distribution.xla_scope(config.xla)
     self._num_tasks = len(env_spec.task_names)
+    num_parts = distribution.num_batch_parts(config, unit=self._num_tasks)
     num_replicas = self.strategy.num_replicas_in_sync
     has_shared_column = config.architecture != 'task' or config.alpha_loss > 0
     _check_columns(config, env_spec, has_shared_column)
@@ -78,11 +79,7 @@ class Agent:
     )
     self._losses = compiled(self._losses)
     self.update = distribution.compile_update(
-      self.strategy,
-      self._gradients,
-      self._apply,
-      compile_all,
-      distribution.num_batch_parts(config, unit=self._num_tasks),
+      self.strategy, self._gradients, self._apply, compile_all, num_parts
     )
     self.act = tf.function(
       self._act,

@@ -45,6 +45,7 @@ class Agent:
     distribution.share_cores(config)
     self.strategy = distribution.make_strategy(config.strategy)
     compile_all, compile_parts = distribution.xla_scope(config.xla)
+    num_parts = distribution.num_batch_parts(config)
     map_shape = head_map_shape(
       env_spec, config.pixel_control_cell_size, config.pixel_control_border
     )
@@ -92,11 +93,7 @@ class Agent:
     if self.strategy.num_replicas_in_sync == 1:
       self._apply = compiled(self._apply)
     self.update = distribution.compile_update(
-      self.strategy,
-      self._gradients,
-      self._apply,
-      compile_all,
-      distribution.num_batch_parts(config),
+      self.strategy, self._gradients, self._apply, compile_all, num_parts
     )
     self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
 

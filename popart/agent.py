@@ -40,6 +40,7 @@ class Agent:
     distribution.share_cores(config)
     self.strategy = distribution.make_strategy(config.strategy)
     compile_all, compile_parts = distribution.xla_scope(config.xla)
+    num_parts = distribution.num_batch_parts(config)
     tf.random.set_seed(config.seed)
     is_single = config.value_head == 'single'
     self._num_heads = 1 if is_single else len(env_spec.task_names)
@@ -74,11 +75,7 @@ class Agent:
     if self.strategy.num_replicas_in_sync == 1:
       self._apply = compiled(self._apply)
     self.update = distribution.compile_update(
-      self.strategy,
-      self._gradients,
-      self._apply,
-      compile_all,
-      distribution.num_batch_parts(config),
+      self.strategy, self._gradients, self._apply, compile_all, num_parts
     )
     self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
 

@@ -120,11 +120,12 @@ class FlagFilesTest(parameterized.TestCase):
     # compiling with XLA, would take minutes.
     config = dataclasses.replace(parse(name), unroll_length=2, xla='off')
     tasks, protocol, spec = world(config)
-    agent = runs.module_of(config, 'agent').Agent(config, spec)
-    before = {n: v.numpy() for n, v in agent.variables().items()}
     task_id = np.unique(np.linspace(0, len(tasks) - 1, NUM_TASKS).astype(int))
     if name.startswith('distral/'):  # A network per task needs every task.
       task_id = np.arange(len(tasks))
+    config = dataclasses.replace(config, batch_size=len(task_id))
+    agent = runs.module_of(config, 'agent').Agent(config, spec)
+    before = {n: v.numpy() for n, v in agent.variables().items()}
     timer = Timer()
     actor = Actor(
       agent.act,
