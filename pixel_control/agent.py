@@ -53,6 +53,7 @@ class Agent:
     is_single = config.value_head == 'single'
     self._num_heads = 1 if is_single else len(env_spec.task_names)
     self._is_normalized = config.value_head == 'popart'
+    second_moment = config.initial_second_moment if self._is_normalized else 1.0
     with self.strategy.scope():
       self.network = ActorCritic(
         env_spec,
@@ -74,10 +75,7 @@ class Agent:
       )
       self.statistics = tf.nest.map_structure(
         functools.partial(tf.Variable, trainable=False),
-        popart.initial_statistics(
-          self._num_heads,
-          config.initial_second_moment if self._is_normalized else 1.0,
-        ),
+        popart.initial_statistics(self._num_heads, second_moment),
       )
       self.optimizer = optimizers.RMSProp(
         self.trainable_variables,
