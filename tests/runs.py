@@ -63,6 +63,19 @@ def train(config: Any) -> int:
   return actor_learner.train(config, make_agent(config), protocol_of(config))
 
 
+def command(module: str, *arguments: str) -> subprocess.CompletedProcess:
+  """Runs a module as a user does, in a process of its own, to its end."""
+  return subprocess.run(
+    [sys.executable, '-m', module, *arguments],
+    cwd=ROOT,
+    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+    capture_output=True,
+    text=True,
+    timeout=TIMEOUT_SECS,
+    check=False,
+  )
+
+
 class Finished(NamedTuple):
   """How a run in a process of its own ended.
 

@@ -4,8 +4,6 @@ import csv
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 from unittest import mock
 
@@ -203,15 +201,7 @@ class WrongInputTest(parameterized.TestCase):
     self.assertLen(str(context.exception).splitlines(), 1)
 
   def test_unknown_algorithm(self):
-    process = subprocess.run(
-      [sys.executable, '-m', 'distral.experiment', '--preset=kl_3col'],
-      cwd=runs.ROOT,
-      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-      capture_output=True,
-      text=True,
-      timeout=240,
-      check=False,
-    )
+    process = runs.command('distral.experiment', '--preset=kl_3col')
     self.assertEqual(process.returncode, 1, process.stderr)
     self.assertNotIn('Traceback', process.stderr)
     lines = [x for x in process.stderr.splitlines() if x.startswith('error: ')]

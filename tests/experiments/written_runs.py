@@ -39,21 +39,7 @@ def write_run(
     The folder.
   """
   os.makedirs(folder, exist_ok=True)
-  config = dict(
-    seed=seed, total_environment_frames=TOTAL_FRAMES, stop_frames=0,
-    log_updates=20, batch_size=32, unroll_length=20, num_action_repeats=4,
-    level_name=','.join(means),
-  )  # fmt: skip
-  content = dict(
-    config=config,
-    protocol=PROTOCOL,
-    command='python -m popart.experiment --flagfile=a.flags',
-    start_time='2026-01-02T03:04:05+00:00',
-    git=dict(commit='0123456789abcdef', dirty=False),
-    versions={'ale-py': '0.12.1'},
-    hardware=dict(cpu='A CPU', cpu_cores=2, memory_gib=1, accelerators=[]),
-  )
-  content = {k: v for k, v in (content | info).items() if v is not None}
+  content = _run_info(means, seed, info)
   with open(os.path.join(folder, 'run.json'), 'w') as file:
     json.dump(content, file)
   ends = np.linspace(0, env_frames, num_episodes + 1)[1:].astype(int)
@@ -85,6 +71,24 @@ def write_run(
       ],
     )
   return folder
+
+
+def _run_info(means, seed, info):
+  config = dict(
+    seed=seed, total_environment_frames=TOTAL_FRAMES, stop_frames=0,
+    log_updates=20, batch_size=32, unroll_length=20, num_action_repeats=4,
+    level_name=','.join(means),
+  )  # fmt: skip
+  content = dict(
+    config=config,
+    protocol=PROTOCOL,
+    command='python -m popart.experiment --flagfile=a.flags',
+    start_time='2026-01-02T03:04:05+00:00',
+    git=dict(commit='0123456789abcdef', dirty=False),
+    versions={'ale-py': '0.12.1'},
+    hardware=dict(cpu='A CPU', cpu_cores=2, memory_gib=1, accelerators=[]),
+  )
+  return {k: v for k, v in (content | info).items() if v is not None}
 
 
 def _write(folder, name, header, rows):

@@ -3,8 +3,6 @@
 import dataclasses
 import glob
 import os
-import subprocess
-import sys
 
 from absl import flags
 from absl.testing import absltest, parameterized
@@ -109,15 +107,7 @@ class WrongInputTest(parameterized.TestCase):
   """Each ends in one line on stderr, and in status 1."""
 
   def _fail(self, *arguments):
-    process = subprocess.run(
-      [sys.executable, '-m', 'impala.experiment', *arguments],
-      cwd=runs.ROOT,
-      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-      capture_output=True,
-      text=True,
-      timeout=240,
-      check=False,
-    )
+    process = runs.command('impala.experiment', *arguments)
     self.assertEqual(process.returncode, 1, process.stderr)
     self.assertNotIn('Traceback', process.stderr)
     lines = [

@@ -3,8 +3,6 @@
 import dataclasses
 import glob
 import os
-import subprocess
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -27,19 +25,6 @@ def parse(*arguments: str) -> Config:
   argv = ['experiment', *arguments]
   values(argv)
   return config_flags.resolve(Config, PRESETS, values, argv)
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess:
-  """Runs the experiment in a process of its own."""
-  return subprocess.run(
-    [sys.executable, '-m', 'pixel_control.experiment', *arguments],
-    cwd=runs.ROOT,
-    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-    capture_output=True,
-    text=True,
-    timeout=240,
-    check=False,
-  )
 
 
 class FlagFilesTest(absltest.TestCase):
@@ -93,13 +78,20 @@ class EndToEndTest(absltest.TestCase):
     arguments = ('--preset=debug', f'--logdir={logdir}')
     config = dataclasses.replace(DEBUG, logdir=logdir)
     # An update is 160 frames.
-    trained = command(*arguments, '--stop_frames=480')
+    trained = runs.command(
+      'pixel_control.experiment', *arguments, '--stop_frames=480'
+    )
     self.assertEqual(trained.returncode, 0, trained.stderr)
     updates = runs.rows(config, 'updates.csv')
     self.assertLen(updates, 3)
     for row in updates:
       self.assertGreater(float(row['pixel_control_loss']), 0.0)
-    tested = command(*arguments, '--mode=test', '--test_num_episodes=2')
+    tested = runs.command(
+      'pixel_control.experiment',
+      *arguments,
+      '--mode=test',
+      '--test_num_episodes=2',
+    )
     self.assertEqual(tested.returncode, 0, tested.stderr)
     self.assertLen(runs.rows(config, 'evaluation.csv'), 2)
 
@@ -137,7 +129,8 @@ class AtariTest(absltest.TestCase):
 
 class WrongInputTest(absltest.TestCase):
   def test_frames_that_the_grid_does_not_divide(self):
-    finished = command(
+    finished = runs.command(
+      'pixel_control.experiment',
       *('--preset=atari57', '--level_name=pong', '--pixel_control_border=0'),
       f'--logdir={self.create_tempdir().full_path}',
     )

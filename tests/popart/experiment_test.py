@@ -5,8 +5,6 @@ import dataclasses
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -152,17 +150,9 @@ class WrongInputTest(parameterized.TestCase):
   )
   def test_one_line(self, arguments, message):
     logdir = self.create_tempdir().full_path
-    process = subprocess.run(
-      [
-        *(sys.executable, '-m', 'popart.experiment', '--preset=debug'),
-        *('--num_action_repeats=4', f'--logdir={logdir}', *arguments),
-      ],
-      cwd=runs.ROOT,
-      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-      capture_output=True,
-      text=True,
-      timeout=240,
-      check=False,
+    process = runs.command(
+      *('popart.experiment', '--preset=debug', '--num_action_repeats=4'),
+      *(f'--logdir={logdir}', *arguments),
     )
     self.assertEqual(process.returncode, 1, process.stderr)
     self.assertNotIn('Traceback', process.stderr)
