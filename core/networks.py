@@ -205,7 +205,8 @@ class DeepTorso(snt.Module):
       for conv_a, conv_b in (blocks[:2], blocks[2:]):
         residual = conv_a(tf.nn.relu(x))
         residual = conv_b(tf.nn.relu(residual))
-        x += residual
+        # TensorFlow's remapper fails on x + residual and then fuses nothing.
+        x -= -residual
     return x
 
 
@@ -259,13 +260,13 @@ class Conv2D(snt.Module):
 def add_bias(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
   """Adds a float32 bias [C] to [B, H, W, C] of any dtype.
 
-  TensorFlow's own gradient accumulates bfloat16 in bfloat16: over 10^6
-  positions most of the sum is lost.
+  TensorFlow's own gradient accumulates bfloat16 in bfloat16 and loses most of a
+  sum over 10^6 positions. Image by image takes two thirds of one sum's time.
   """
 
   def gradient(upstream):
-    total = tf.reduce_sum(upstream, axis=[0, 1, 2])
-    return upstream, tf.cast(total, b.dtype)
+    per_image = tf.reduce_sum(upstream, axis=[1, 2])
+    return upstream, tf.reduce_sum(tf.cast(per_image, b.dtype), axis=0)
 
   return tf.nn.bias_add(x, tf.cast(b, x.dtype)), gradient
 
