@@ -2,7 +2,8 @@
 
 absltest's temporary folders work under pytest. TensorFlow runs an operation in
 one thread: as many processes as there are cores test at the same time, and a
-run in a process of its own is compared to the bit with one in the test's.
+run in a process of its own is compared to the bit with one in the test's. It
+says nothing of its own, so that what a run prints is the run's.
 """
 
 import os
@@ -12,3 +13,4 @@ from absl.testing import absltest  # noqa: F401 - defines its flags.
 
 flags.FLAGS.mark_as_parsed()
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')

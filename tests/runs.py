@@ -7,8 +7,6 @@ import importlib
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any, NamedTuple
@@ -17,8 +15,9 @@ import numpy as np
 
 from core import actor_learner, checkpointing, environments
 from impala.config import DEBUG
+from tests import forked
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = forked.ROOT
 TIMEOUT_SECS = 240
 
 
@@ -63,17 +62,9 @@ def train(config: Any) -> int:
   return actor_learner.train(config, make_agent(config), protocol_of(config))
 
 
-def command(module: str, *arguments: str) -> subprocess.CompletedProcess:
+def command(module: str, *arguments: str) -> 'Finished':
   """Runs a module as a user does, in a process of its own, to its end."""
-  return subprocess.run(
-    [sys.executable, '-m', module, *arguments],
-    cwd=ROOT,
-    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-    capture_output=True,
-    text=True,
-    timeout=TIMEOUT_SECS,
-    check=False,
-  )
+  return Process(module, *arguments).finish()
 
 
 class Finished(NamedTuple):
@@ -94,50 +85,40 @@ class Finished(NamedTuple):
   left_children: bool
 
 
-class Run:
-  """The experiment in a process of its own, which no test outlives."""
+class Process:
+  """A command in a process of its own, which no test outlives.
 
-  def __init__(self, config: Any, **popen_arguments: Any):
-    """Starts it."""
-    module = module_of(config, 'config')
-    flags = [
-      f'--{name}={value}'
-      for name, value in dataclasses.asdict(config).items()
-      if value != getattr(module.DEBUG, name)
-    ]
-    experiment = module.__name__.replace('.config', '.experiment')
-    self._config = config
+  Attributes:
+    pid: of the process, and of the group of all that it starts.
+  """
+
+  def __init__(self, module: str, *arguments: str):
+    """Starts it, as `python -m module arguments` would."""
     # Files: a child that lives on would hold a pipe open.
-    self._outputs = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
-    self.process = subprocess.Popen(
-      [sys.executable, '-m', experiment, '--preset=debug', *flags],
-      cwd=ROOT,
-      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-      stdout=self._outputs[0],
-      stderr=self._outputs[1],
-      start_new_session=True,
-      **popen_arguments,
-    )
-
-  def wait_for_updates(self, num_updates: int) -> None:
-    """Waits until updates.csv has that many rows."""
-    path = pathlib.Path(self._config.logdir, 'updates.csv')
-    self._wait(
-      lambda: path.exists() and path.read_bytes().count(b'\n') > num_updates
-    )
+    self._outputs = tempfile.TemporaryDirectory()
+    self._paths = [
+      pathlib.Path(self._outputs.name, name) for name in ('stdout', 'stderr')
+    ]
+    self._process = forked.start(module, arguments, *map(str, self._paths))
+    self.pid = self._process.pid
 
   def wait_for_stderr(self, text: str) -> None:
-    """Waits until the run said `text`."""
+    """Waits until it said `text`."""
     self._wait(lambda: text in self._read(1))
 
   def signal(self, number: int) -> None:
     """Sends a signal to all of its processes, as a terminal does."""
-    os.killpg(self.process.pid, number)
+    os.killpg(self.pid, number)
+
+  def wait(self, timeout: float) -> int | None:
+    """Returns the exit status, None if it did not end in time."""
+    self._process.join(timeout)
+    return self._process.exitcode
 
   def finish(self, timeout: float = TIMEOUT_SECS) -> Finished:
     """Waits for the end and cleans up."""
     try:
-      status = self.process.wait(timeout)
+      status = self.wait(timeout)
       end = time.time()
       time.sleep(0.2)  # For children to be reaped.
       return Finished(
@@ -146,21 +127,19 @@ class Run:
     finally:
       with contextlib.suppress(ProcessLookupError):
         self.signal(signal.SIGKILL)
-      self.process.wait()
-      for file in self._outputs:
-        file.close()
+      self._process.join()
+      self._outputs.cleanup()
 
   def _wait(self, is_true):
     deadline = time.monotonic() + TIMEOUT_SECS
     while not is_true():
-      if self.process.poll() is not None or time.monotonic() > deadline:
+      if not self._process.is_alive() or time.monotonic() > deadline:
         raise AssertionError(f'waited in vain: {self.finish(1)}')
       time.sleep(0.002)
 
   def _read(self, index):
-    # By position: the child writes at the offset that both share.
-    descriptor = self._outputs[index].fileno()
-    return os.pread(descriptor, 2**20, 0).decode(errors='replace')
+    path = self._paths[index]
+    return path.read_text(errors='replace') if path.exists() else ''
 
   def _has_members(self):
     try:
@@ -168,6 +147,29 @@ class Run:
     except ProcessLookupError:
       return False
     return True
+
+
+class Run(Process):
+  """The experiment of a config."""
+
+  def __init__(self, config: Any):
+    """Starts it."""
+    module = module_of(config, 'config')
+    flags = [
+      f'--{name}={value}'
+      for name, value in dataclasses.asdict(config).items()
+      if value != getattr(module.DEBUG, name)
+    ]
+    experiment = module.__name__.replace('.config', '.experiment')
+    super().__init__(experiment, '--preset=debug', *flags)
+    self._config = config
+
+  def wait_for_updates(self, num_updates: int) -> None:
+    """Waits until updates.csv has that many rows."""
+    path = pathlib.Path(self._config.logdir, 'updates.csv')
+    self._wait(
+      lambda: path.exists() and path.read_bytes().count(b'\n') > num_updates
+    )
 
 
 def rows(config: Any, name: str) -> list[dict[str, str]]:

@@ -266,7 +266,7 @@ class StopTest(ActorLearnerTest):
     run.signal(signal.SIGINT)
     if actor_mode == 'sync':  # It waits for the environment.
       time.sleep(1.0)
-      self.assertIsNone(run.process.poll())
+      self.assertIsNone(run.wait(0))
       run.signal(signal.SIGINT)
     start = time.time()
     finished = run.finish(timeout=30)
@@ -313,10 +313,9 @@ class StopTest(ActorLearnerTest):
     good = runs.restore(config)[0]
     limit = 150_000  # Bytes; a checkpoint has 250,000.
 
-    def limit_files():
-      resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    finished = runs.Run(config, preexec_fn=limit_files).finish()
+    run = runs.Run(config)
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    finished = run.finish()
     self.assertEqual(finished.status, 1, finished)
     self.assertRegex(
       finished.stderr, r'error: cannot write \S+checkpoint_\S+: File too large'

@@ -202,7 +202,7 @@ class WrongInputTest(parameterized.TestCase):
 
   def test_unknown_algorithm(self):
     process = runs.command('distral.experiment', '--preset=kl_3col')
-    self.assertEqual(process.returncode, 1, process.stderr)
+    self.assertEqual(process.status, 1, process.stderr)
     self.assertNotIn('Traceback', process.stderr)
     lines = [x for x in process.stderr.splitlines() if x.startswith('error: ')]
     self.assertLen(lines, 1)

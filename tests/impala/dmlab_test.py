@@ -64,7 +64,7 @@ def finish(config):
   """
   run = runs.Run(config)
   try:
-    run.process.wait(runs.TIMEOUT_SECS)
+    run.wait(runs.TIMEOUT_SECS)
     end, left_children = time.time(), True
     while left_children and time.time() < end + 5.0:
       time.sleep(0.05)

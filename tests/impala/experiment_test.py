@@ -108,7 +108,7 @@ class WrongInputTest(parameterized.TestCase):
 
   def _fail(self, *arguments):
     process = runs.command('impala.experiment', *arguments)
-    self.assertEqual(process.returncode, 1, process.stderr)
+    self.assertEqual(process.status, 1, process.stderr)
     self.assertNotIn('Traceback', process.stderr)
     lines = [
       line for line in process.stderr.splitlines() if 'error' in line.lower()

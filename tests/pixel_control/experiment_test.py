@@ -81,7 +81,7 @@ class EndToEndTest(absltest.TestCase):
     trained = runs.command(
       'pixel_control.experiment', *arguments, '--stop_frames=480'
     )
-    self.assertEqual(trained.returncode, 0, trained.stderr)
+    self.assertEqual(trained.status, 0, trained.stderr)
     updates = runs.rows(config, 'updates.csv')
     self.assertLen(updates, 3)
     for row in updates:
@@ -92,7 +92,7 @@ class EndToEndTest(absltest.TestCase):
       '--mode=test',
       '--test_num_episodes=2',
     )
-    self.assertEqual(tested.returncode, 0, tested.stderr)
+    self.assertEqual(tested.status, 0, tested.stderr)
     self.assertLen(runs.rows(config, 'evaluation.csv'), 2)
 
 
@@ -134,7 +134,7 @@ class WrongInputTest(absltest.TestCase):
       *('--preset=atari57', '--level_name=pong', '--pixel_control_border=0'),
       f'--logdir={self.create_tempdir().full_path}',
     )
-    self.assertEqual(finished.returncode, 1, finished.stderr)
+    self.assertEqual(finished.status, 1, finished.stderr)
     self.assertNotIn('Traceback', finished.stderr)
     self.assertRegex(
       finished.stderr.splitlines()[-1],

@@ -154,7 +154,7 @@ class WrongInputTest(parameterized.TestCase):
       *('popart.experiment', '--preset=debug', '--num_action_repeats=4'),
       *(f'--logdir={logdir}', *arguments),
     )
-    self.assertEqual(process.returncode, 1, process.stderr)
+    self.assertEqual(process.status, 1, process.stderr)
     self.assertNotIn('Traceback', process.stderr)
     lines = [x for x in process.stderr.splitlines() if x.startswith('error: ')]
     self.assertLen(lines, 1)
