@@ -31,7 +31,7 @@ class ForkedTest(parameterized.TestCase):
 
 def _said(stderr):
   """Leaves out what TensorFlow says while it is imported."""
-  return [line for line in stderr.splitlines() if 'error: ' in line]
+  return [line for line in stderr.splitlines() if line.startswith('error: ')]
 
 
 if __name__ == '__main__':

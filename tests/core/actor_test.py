@@ -189,6 +189,8 @@ class CatchActorTest(parameterized.TestCase):
     self.addCleanup(other.close)
     actor.collect(0)
     state = copy.deepcopy(actor.get_state())
+    for array in tf.nest.flatten(state['arrays']):
+      self.assertIsInstance(array, np.ndarray)
     expected = [actor.collect(1) for _ in range(4)]
     other.set_state(state)
     assert_unrolls_equal([other.collect(1) for _ in range(4)], expected)
