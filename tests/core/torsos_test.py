@@ -48,9 +48,7 @@ class Reference:
       x = windows(x, 3, 2, 'SAME', -np.inf).max((-2, -1))
       for first, second in ((1, 2), (3, 4)):
         block = self.convolve(relu(x), f'{section}_conv{first}', 1, 'SAME')
-        x = x + self.convolve(
-          relu(block), f'{section}_conv{second}', 1, 'SAME'
-        )
+        x = x + self.convolve(relu(block), f'{section}_conv{second}', 1, 'SAME')
     return x
 
   def shallow(self, x):
