@@ -296,14 +296,14 @@ class Group:
 
 
 def _as_tensor(value):
-  """Does what convert_to_tensor does, in a third of the time."""
+  """Does what tf.convert_to_tensor does, which takes longer."""
   return value if isinstance(value, tf.Tensor) else tf.constant(value)
 
 
 def _call(function, inputs):
-  """Calls a concrete function, in half of the time that its own call takes.
+  """Calls a concrete function without what its own call does for gradients.
 
-  What that adds is for gradients, of which acting has none.
+  Acting has none, and at every step that work is part of the time it takes.
   """
   return function.inference_fn.call_preflattened(
     [*tf.nest.flatten(inputs), *function.captured_inputs]

@@ -127,6 +127,7 @@ class Process:
     finally:
       with contextlib.suppress(ProcessLookupError):
         self.signal(signal.SIGKILL)
+      self._process.kill()  # Should it have no group of its own yet.
       self._process.join()
       self._outputs.cleanup()
 
