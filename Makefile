@@ -1,5 +1,6 @@
 # Every target but clean depends on setup, so each works as the first command
-# on a fresh machine. PYTHON=... chooses the interpreter of a new .venv.
+# on a fresh machine. PYTHON=... chooses the interpreter of a new .venv; GPU=1
+# adds the CUDA libraries that TensorFlow needs for an NVIDIA GPU.
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -7,13 +8,16 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 BENCH := $(RUN) -m impala.experiment --mode=benchmark --level_name=pong
 INSTALLED := $(VENV)/.lock-installed
+GPU_INSTALLED := $(VENV)/.gpu-installed
+MINUTES := 60
 CANDIDATES := python3.13 python3.12 python3.11 python3.10 python3
 
 PRINT_VERSION := 'import sys; print("%d.%d" % sys.version_info[:2])'
 
-.PHONY: setup demo test test-slow test-browser lint bench results clean
+.PHONY: setup demo test test-slow test-browser torture lint bench results clean
 
-setup: $(INSTALLED)  # Create .venv and install the tested set.
+# Create .venv and install the tested set.
+setup: $(if $(filter-out 0,$(GPU)),$(GPU_INSTALLED),$(INSTALLED))
 
 demo: setup  # Train on Atari, evaluate, draw the curve, record a video.
 	$(RUN) -m experiments.demo
@@ -26,6 +30,9 @@ test-slow: setup  # Minutes of training each, so one at a time.
 
 test-browser: setup  # Opens the report in Chromium (Debian: chromium).
 	$(RUN) -m pytest -m browser tests/experiments
+
+torture: setup  # Kills, damage, random flags and a soak: MINUTES of them.
+	$(RUN) -m tools.torture --minutes=$(MINUTES)
 
 lint: setup
 	$(RUN) -m ruff check .
@@ -75,4 +82,11 @@ $(INSTALLED): requirements-lock.txt
 	@echo 'make setup: installing requirements-lock.txt (minutes, about 1 GB)'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 \
 	  -r requirements-lock.txt
+	@touch $@
+
+# The same TensorFlow, as the lock file says, and what it loads on a GPU.
+$(GPU_INSTALLED): $(INSTALLED)
+	@echo 'make setup: installing the CUDA libraries (minutes, about 3 GB)'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check \
+	  -c requirements-lock.txt 'tensorflow[and-cuda]'
 	@touch $@

@@ -5,25 +5,30 @@ A checkpoint is a NumPy .npz archive: arrays by name, and one JSON text named
 nor read.
 """
 
-import contextlib
 import io
 import itertools
 import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import numpy as np
 import tree
 
 from core.errors import UserError
+from core.files import atomic_file
 
 _NAME = re.compile(r'checkpoint_(\d{15,})\.npz')
 _METADATA = 'metadata'
 
 Restored = tuple[dict[str, np.ndarray], dict[str, Any], str]
+
+
+def directory_of(logdir: str) -> str:
+  """Returns the folder of a run's checkpoints."""
+  return os.path.join(logdir, 'checkpoints')
 
 
 def save(
@@ -62,18 +67,24 @@ def save(
   # must not push out the readable ones behind it.
   older = [p for frames, p in _find(directory) if frames < env_frames]
   for old in older[: max(0, len(older) - (keep - 1))]:
-    os.remove(old)
+    try:
+      os.remove(old)
+    except OSError as error:
+      print(f'warning: cannot remove {old}: {error.strerror}', flush=True)
   return path
 
 
 def restore_latest(
-  directory: str, warn: Callable[[str], None]
+  directory: str,
+  warn: Callable[[str], None],
+  check: Callable[[dict[str, Any]], None] = lambda metadata: None,
 ) -> Restored | None:
   """Return the newest readable checkpoint.
 
   Args:
     directory: folder of checkpoints; it may be missing.
     warn: called with one line for each damaged file that was passed over.
+    check: raises an exception if metadata is not as it should be.
 
   Returns:
     (arrays by name, metadata, path), or None where there is no checkpoint.
@@ -85,7 +96,9 @@ def restore_latest(
   reasons = []
   for path, following in itertools.zip_longest(paths, paths[1:]):
     try:
-      return *_read(path), path
+      arrays, metadata = _read(path)
+      check(metadata)
+      return arrays, metadata, path
     # Reading raises anything, depending on the byte that is wrong.
     except Exception as error:
       reason = ' '.join(str(error).split()) or type(error).__name__
@@ -103,7 +116,7 @@ def restore_latest(
 def check_config(
   saved: Mapping[str, Any],
   current: Mapping[str, Any],
-  ignore: Sequence[str] = (),
+  ignore: Collection[str] = (),
 ) -> None:
   """Refuse to go on with a config other than the checkpoint's.
 
@@ -166,44 +179,6 @@ def unflatten(like: Any, flat: Mapping[str, np.ndarray]) -> Any:
   return tree.unflatten_as(like, leaves)
 
 
-@contextlib.contextmanager
-def atomic_file(path: str) -> Iterator[BinaryIO]:
-  """Open a file that takes its name only when it is whole and on the disk.
-
-  Args:
-    path: name of the file; its folder is created if need be.
-
-  Yields:
-    A binary file to write to.
-
-  Raises:
-    UserError: it cannot be written; what stood at `path` is still there.
-  """
-  folder = os.path.dirname(path) or '.'
-  temporary = path + '.tmp'
-  try:
-    os.makedirs(folder, exist_ok=True)
-    with open(temporary, 'wb') as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException as error:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    if isinstance(error, OSError):
-      reason = error.strerror or error
-      raise UserError(f'cannot write {path}: {reason}') from error
-    raise
-  # Makes the new name itself durable; some network file systems cannot.
-  with contextlib.suppress(OSError):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-      os.fsync(descriptor)
-    finally:
-      os.close(descriptor)
-
-
 def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray):
   # np.savez takes names as keyword arguments, so `file` could not be one.
   if array.dtype.kind not in 'biufcU':
@@ -222,14 +197,18 @@ def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
   if _METADATA not in arrays:
     raise ValueError('it has no metadata')
-  return arrays, json.loads(arrays.pop(_METADATA).item())
+  metadata = json.loads(arrays.pop(_METADATA).item())
+  if not isinstance(metadata, dict):
+    raise ValueError('its metadata is not an object')
+  return arrays, metadata
 
 
 def _find(directory: str) -> list[tuple[int, str]]:
   """Return (env_frames, path) of the checkpoints, oldest first."""
   names = os.listdir(directory) if os.path.isdir(directory) else []
   matches = [match for name in names if (match := _NAME.fullmatch(name))]
-  return sorted((int(m[1]), os.path.join(directory, m[0])) for m in matches)
+  found = sorted((int(m[1]), os.path.join(directory, m[0])) for m in matches)
+  return [(frames, path) for frames, path in found if os.path.isfile(path)]
 
 
 def _remove_temporary_files(directory: str) -> None:

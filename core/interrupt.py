@@ -1,6 +1,7 @@
 """Ctrl-C: once for a checkpoint and a clean end, twice for an end at once."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ def ignored_by_children() -> Iterator[None]:
   """Lets processes started in a with-block ignore Ctrl-C.
 
   A terminal sends it to all of them: environments would end before the
-  checkpoint is written. They end when the parent closes them.
+  checkpoint is written. They end when the parent closes them. They inherit that
+  the signal is blocked; here it comes at the end of the block.
   """
-  previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
     yield
   finally:
-    signal.signal(signal.SIGINT, previous)
+    signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 class Interrupt:
@@ -43,6 +45,8 @@ class Interrupt:
 
   def _handle(self, number, unused_frame):
     if self.requested:
+      for child in multiprocessing.active_children():
+        child.kill()  # One that hangs would stay.
       os._exit(128 + number)
     self.requested = True
     print('stopping after a checkpoint; once more to stop at once', flush=True)

@@ -1,43 +1,77 @@
 """The structures that travel between environments, actors and learners.
 
 Axes are written as capital letters: T agent steps of an unroll, B columns of a
-batch (one environment each), N environments of a vector environment, A actions,
-H W C the frame. Everything is time-major: `[T, B, ...]`.
+batch (one environment each), N environments of a vector environment, A discrete
+actions, D numbers of a continuous action, F features, H W C the frame.
+Everything is time-major: `[T, B, ...]`.
 """
 
 from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class ActionBox(NamedTuple):
+  """Continuous actions: D numbers between bounds.
+
+  Attributes:
+    low: least value of each number, a tuple of D.
+    high: greatest value of each.
+    task_sizes: per task, how many of the D numbers it reads: the first ones;
+      the others are padding. () where all tasks read all.
+  """
+
+  low: tuple[float, ...]
+  high: tuple[float, ...]
+  task_sizes: tuple[int, ...] = ()
 
 
 class EnvSpec(NamedTuple):
   """What an agent must know about its environments.
 
   Attributes:
-    frame_shape: shape of one frame, `[H, W, C]`, or `[C, H, W]` if
-      `channels_first` (Atari: C is the stack of the last 4 frames).
-    channels_first: whether frames arrive as `[C, H, W]`.
-    num_actions: A, the size of the discrete action set.
-    instruction_length: L, words in an instruction; 0 without language.
     task_names: one name per task; a task id is an index into this tuple.
+    num_actions: A, the size of the discrete action set; 0 where actions are
+      continuous.
+    action_box: continuous actions; None where they are discrete.
+    frame_shape: shape of one frame, `[H, W, C]`, or `[C, H, W]` if
+      `channels_first` (Atari: C is the stack of the last 4 frames); () without
+      frames.
+    channels_first: whether frames arrive as `[C, H, W]`.
+    instruction_length: L, words in an instruction; 0 without language.
+    num_features: F, length of the feature vector; 0 without one.
+    task_num_features: per task, how many of the F features are its own: the
+      first ones, the others are 0. () where all tasks have F.
   """
 
-  frame_shape: tuple[int, ...]
-  channels_first: bool
-  num_actions: int
-  instruction_length: int
   task_names: tuple[str, ...]
+  num_actions: int = 0
+  action_box: ActionBox | None = None
+  frame_shape: tuple[int, ...] = ()
+  channels_first: bool = False
+  instruction_length: int = 0
+  num_features: int = 0
+  task_num_features: tuple[int, ...] = ()
+
+  def zero_actions(self, num_rows: int) -> np.ndarray:
+    """Returns the action before the first one: int32 [N] or float32 [N, D]."""
+    if self.action_box is None:
+      return np.zeros(num_rows, np.int32)
+    return np.zeros([num_rows, len(self.action_box.low)], np.float32)
 
 
 class Observation(NamedTuple):
-  """What the agent sees.
+  """What the agent sees; what an environment does not give is ().
 
   Attributes:
     frame: uint8 `[..., *frame_shape]`.
-    instruction: int32 `[..., L]`, word buckets counted from 1, 0 is padding;
-      an empty tuple where the environment gives no language.
+    instruction: int32 `[..., L]`, word buckets counted from 1, 0 is padding.
+    features: float32 `[..., F]`.
   """
 
-  frame: Any
+  frame: Any = ()
   instruction: Any = ()
+  features: Any = ()
 
 
 class EpisodeInfo(NamedTuple):
@@ -77,15 +111,14 @@ class AgentOutput(NamedTuple):
   """What the agent returns for one step.
 
   Attributes:
-    action: int32 `[...]`, sampled from `policy_logits`.
-    policy_logits: float32 `[..., A]`.
-    baseline: float32 `[...]`, the value estimate (its meaning, raw or
-      normalised, is the agent's).
+    action: int32 `[...]`, or float32 `[..., D]` if actions are continuous.
+    policy_logits: float32 `[..., A]`, the policy that the action was sampled
+      from; of continuous actions, `[..., P]`, the parameters of their
+      distribution in the agent's order.
   """
 
   action: Any
   policy_logits: Any
-  baseline: Any
 
 
 class Unroll(NamedTuple):

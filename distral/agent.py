@@ -11,9 +11,10 @@ import functools
 
 import tensorflow as tf
 
-from core import distribution, losses, optimizers
+from core import losses, optimizers
+from core.device import Device
 from core.errors import UserError
-from core.networks import sample_actions
+from core.networks.actor_critic import sample_actions
 from core.types import AgentOutput, EnvSpec, Unroll
 from distral import distral
 from distral.config import Config
@@ -30,8 +31,8 @@ class Agent:
     optimizer: RMSProp over all of them.
   """
 
-  def __init__(self, config: Config, env_spec: EnvSpec):
-    """Creates network and optimiser under the strategy.
+  def __init__(self, config: Config, env_spec: EnvSpec, device: Device):
+    """Creates network and optimiser on the device.
 
     Raises:
       UserError: batches cannot hold as many unrolls of every task, or there is
@@ -39,21 +40,15 @@ class Agent:
     """
     self._config = config
     self.env_spec = env_spec
-    distribution.share_cores(config)
-    self.strategy = distribution.make_strategy(config.strategy)
-    compile_all, compile_parts = distribution.xla_scope(config.xla)
     self._num_tasks = len(env_spec.task_names)
-    num_parts = distribution.num_batch_parts(config, unit=self._num_tasks)
-    num_replicas = self.strategy.num_replicas_in_sync
     has_shared_column = config.architecture != 'task' or config.alpha_loss > 0
     _check_columns(config, env_spec, has_shared_column)
     # Elsewhere every group of rows and every batch has as many of each task,
     # so that all shapes are known to XLA.
     self._is_playing = config.mode in ('test', 'save_start_states')
     if not self._is_playing:
-      _check_batches(config, self._num_tasks, num_replicas)
-    tf.random.set_seed(config.seed)
-    with self.strategy.scope():
+      _check_batches(config, self._num_tasks, device.num_replicas)
+    with device.scope():
       self.network = Network(
         env_spec,
         config.torso,
@@ -65,7 +60,7 @@ class Agent:
           or config.value_regularization == 'shared'
         ),
         precision=config.precision,
-        compile_parts=compile_parts,
+        compile_parts=device.compiles_parts,
       )
       self.network.create_variables()
       self.optimizer = optimizers.RMSProp(
@@ -74,20 +69,25 @@ class Agent:
         config.momentum,
         config.epsilon,
       )
-    compiled = functools.partial(
-      tf.function, autograph=False, jit_compile=compile_parts
+    self._losses = device.compile_part(self._losses)
+    self.update = device.compile_update(
+      self._gradients, self._apply, columns_unit=self._num_tasks
     )
-    self._losses = compiled(self._losses)
-    self.update = distribution.compile_update(
-      self.strategy, self._gradients, self._apply, compile_all, num_parts
-    )
-    self.act = tf.function(
-      self._act,
-      autograph=False,
-      jit_compile=compile_all and not self._is_playing,
+    self.act = device.compile_act(
+      self._act, has_static_shapes=not self._is_playing
     )
 
   # Learning.
+
+  def learning_rate(self, env_frames: int) -> float:
+    """Returns the rate of the update at a frame (appendix B.2)."""
+    config = self._config
+    return optimizers.linear_decay(
+      config.learning_rate,
+      env_frames,
+      config.total_environment_frames,
+      config.final_learning_rate_fraction,
+    )
 
   def loss_fn(self, unroll: Unroll) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Computes the loss of a batch of unrolls.
@@ -293,8 +293,7 @@ class Agent:
       seed: int32 [2], of the sampling.
 
     Returns:
-      AgentOutput, each [N, ...], its baseline 0 (nothing reads it), and the new
-      core state.
+      AgentOutput, each [N, ...], and the new core state.
     """
     del last_action
     add_time = functools.partial(tf.expand_dims, axis=0)
@@ -313,8 +312,7 @@ class Agent:
       policy_logits = self._policy_logits(task_output, shared_output)[0]
     action = sample_actions(policy_logits, seed)
     core_state = tuple(x.core_state if x else () for x in outputs)
-    baseline = tf.zeros_like(action, tf.float32)
-    return AgentOutput(action, policy_logits, baseline), core_state
+    return AgentOutput(action, policy_logits), core_state
 
   # State for checkpoints.
 
@@ -336,6 +334,8 @@ def _check_columns(config, env_spec, has_shared_column):
       f'--entropy=bonus is for --alpha_loss=0, not {config.alpha_loss:g}: the '
       'KL divergence is in the return, and entropy with it'
     )
+  if not env_spec.frame_shape:
+    return  # The network refuses it.
   height, width = env_spec.frame_shape[env_spec.channels_first :][:2]
   if config.torso == 'conv' and min(height, width) < 20:
     raise UserError(

@@ -7,8 +7,8 @@ of the flag of the same name.
 
 import dataclasses
 
-from core.config_flags import field
-from core.run_config import RunConfig
+from core.config import field
+from core.run_config import ActorLearnerConfig
 
 # Appendix B.2: every algorithm is run with each pair of these.
 ENTROPY_COSTS = (3e-4, 1e-3, 3e-3)  # 1 / beta.
@@ -17,7 +17,7 @@ RUNS_PER_SETTING = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Config(ActorLearnerConfig):
   """One run of Distral or an A3C baseline; every field is a flag."""
 
   # The algorithm (table 1); a preset sets these.
@@ -123,7 +123,10 @@ class Config(RunConfig):
     84, 'Frame height, DeepMind Lab (appendix B.2).', minimum=1
   )
   unroll_length: int = field(
-    20, 'T, agent steps per unroll (appendix B.2).', minimum=1
+    20,
+    'T, agent steps per unroll (appendix B.2).',
+    minimum=1,
+    maximum=10_000,
   )
 
 

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import sonnet as snt
 import tensorflow as tf
 
-from core.networks import LSTM, ShallowTorso, scale_frames
+from core.errors import UserError
+from core.networks.recurrent import LSTM
+from core.networks.torsos import ShallowTorso, scale_frames
 from core.types import EnvOutput, EnvSpec, Observation
 
 LSTM_SIZE = 256  # D5.
@@ -57,8 +59,15 @@ class Network(snt.Module):
       precision: 'float32' or 'bfloat16', of the convolutions alone.
       compile_parts: whether XLA compiles the scaling of frames by itself.
       name: name of the module.
+
+    Raises:
+      UserError: actions are continuous, or there are no frames.
     """
     super().__init__(name=name)
+    if not (env_spec.num_actions and env_spec.frame_shape):
+      raise UserError(
+        f'{env_spec.task_names[0]}: Distral needs frames and discrete actions'
+      )
     self._env_spec = env_spec
     self._use_lstm = use_lstm
     self._scale_frames = tf.function(

@@ -10,119 +10,72 @@ For means over seeds, aggregates and other pictures see experiments.plots.
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
-import numpy as np
-import pandas as pd
-
-from core import atari57
 from core.errors import UserError
-from experiments import run_records
+from core.suites import tasks as suites
+from experiments.plots import drawing
+from experiments.runs import learning_curves, reader, scoring
 
-WINDOW = 100  # Episodes.
-
-
-def read_episodes(folder: str) -> pd.DataFrame:
-  """Reads a run's episodes.
-
-  Args:
-    folder: holds episodes.csv or episodes.csv.gz.
-
-  Returns:
-    Columns env_frames, task, episode_return, episode_length, wall_secs.
-
-  Raises:
-    UserError: there is none, or it is malformed (with the line).
-  """
-  table = run_records.read_table(folder, 'episodes')
-  if table is None:
-    raise UserError(f'no episodes.csv in {folder}')
-  return table
+_MAX_DOTS = 4000  # Of a run and task.
+_MANY_DOTS = 500  # So many may lie upon each other.
 
 
-def draw(folders: list[str], out: str) -> None:
+def draw(
+  folders: Sequence[str], out: str, labels: Sequence[str] | None = None
+) -> None:
   """Draws one panel per task with a line per run.
 
   Args:
     folders: runs.
     out: path of the picture; its ending names the format.
+    labels: of the runs in the legend; by default their folders.
 
   Raises:
     UserError: a run cannot be read, or none has an episode.
   """
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-
-  runs = {folder: read_episodes(folder) for folder in folders}
-  tasks = sorted({task for run in runs.values() for task in run.task.unique()})
+  drawing.check_path(out)
+  runs = [
+    reader.read_run(folder, os.path.normpath(label))
+    for folder, label in zip(folders, labels or folders, strict=True)
+  ]
+  episodes = {run: run.table('episodes') for run in runs}
+  for run, table in episodes.items():
+    if table is None:
+      raise UserError(f'no episodes.csv in {run.folder}')
+  tasks = sorted({task for t in episodes.values() for task in t.task.unique()})
   if not tasks:
     raise UserError('no finished episode in ' + ', '.join(folders))
-  num_columns = min(3, len(tasks))
-  num_rows = -(-len(tasks) // num_columns)
-  figure, axes = pyplot.subplots(
-    num_rows,
-    num_columns,
-    figsize=(
-      7 * num_columns if len(tasks) == 1 else 5 * num_columns,
-      4.2 * num_rows,
-    ),
-    squeeze=False,
-  )
-  for ax, task in zip(axes.flat, tasks, strict=False):
-    for folder, run in runs.items():
-      _draw_run(ax, run[run.task == task], os.path.normpath(folder))
-    _draw_references(ax, task)
-    ax.set_title(task)
-    ax.set_xlabel('environment frames (millions)')
+  smooth = {run: learning_curves.smooth_run(run)[0] for run in runs}
+  figure, axes = drawing.make_panels(drawing.open_pyplot(), len(tasks))
+  for ax, task in zip(axes, tasks, strict=True):
+    for i, run in enumerate(runs):
+      table = episodes[run]
+      _draw_dots(ax, table[table.task == task], f'C{i}')
+      if task in smooth[run]:
+        label = f'{run.label} (mean of {scoring.WINDOW})'
+        frames, means = smooth[run][task]
+        # Between the dots of the same colour.
+        ax.plot(frames / 1e6, means, color='white', lw=4)
+        drawing.draw_line(ax, frames, means, label, f'C{i}')
+    if reference := suites.reference(task):
+      drawing.draw_references(ax, reference)
+    ax.set_title(f'{task} (grey: score of 0 and 100 %)')
     ax.set_ylabel('return of whole episodes')
-    ax.legend(loc='upper left', fontsize=8, frameon=False)
-  for ax in list(axes.flat)[len(tasks) :]:
-    ax.axis('off')
-  figure.tight_layout()
-  figure.savefig(out, dpi=110)
-  pyplot.close(figure)
+  drawing.add_legend(figure, axes, 'environment frames (millions)', 1)
+  drawing.save(figure, out)
 
 
-def _draw_run(ax, run, label):
-  if run.empty:
-    return
-  millions = run.env_frames / 1e6
-  dots = run.sample(min(len(run), 4000), random_state=0)
-  (line,) = ax.plot(
-    millions,
-    run.episode_return.rolling(WINDOW, min_periods=min(20, len(run))).mean(),
-    label=f'{label} (mean of {WINDOW})',
-    zorder=3,
-  )
+def _draw_dots(ax, episodes, color):
+  dots = episodes.sample(min(len(episodes), _MAX_DOTS), random_state=0)
   ax.scatter(
     dots.env_frames / 1e6,
     dots.episode_return,
-    s=3,
-    alpha=0.15,
-    color=line.get_color(),
+    s=7,
+    alpha=0.6 if len(dots) < _MANY_DOTS else 0.4,
+    color=color,
     linewidths=0,
   )
-
-
-def _draw_references(ax, task):
-  """Draws random and human play where the axis already reaches."""
-  if task not in atari57.RANDOM_SCORES:
-    return
-  random, human = atari57.RANDOM_SCORES[task], atari57.HUMAN_SCORES[task]
-  ax.axhline(random, color='grey', lw=1, ls=':', label='random play')
-  low, high = ax.get_ylim()
-  if human <= high + 0.3 * (high - low):
-    ax.axhline(human, color='grey', lw=1, ls='--', label='human')
-
-
-def last_episodes(table: pd.DataFrame, task: str) -> tuple[float, float, int]:
-  """Returns mean, standard error and number of a task's last episodes."""
-  returns = table[table.task == task].episode_return.to_numpy()[-WINDOW:]
-  if len(returns) < 2:
-    return float('nan'), float('nan'), len(returns)
-  error = returns.std(ddof=1) / np.sqrt(len(returns))
-  return float(returns.mean()), float(error), len(returns)
 
 
 def main() -> None:

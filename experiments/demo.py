@@ -5,12 +5,13 @@ evaluation.md, evaluation.csv and <game>.mp4. Started again, it goes on where it
 was stopped.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 
-from core import atari57
-from experiments import curves
+from core.suites import tasks as suites
+from experiments.runs import reader, scoring
 
 GAME = 'crazy_climber'
 FLAGS = 'experiments/impala/demo.flags'
@@ -19,22 +20,23 @@ LOGDIR = os.path.join('runs', 'demo')
 
 def main() -> None:
   """Runs the three commands that a user would run, and sums up."""
-  experiment = [
-    sys.executable,
-    '-m',
-    'impala.experiment',
-    f'--flagfile={FLAGS}',
-    f'--logdir={LOGDIR}',
-  ]
+  argparse.ArgumentParser(
+    prog='python -m experiments.demo',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  ).parse_args()
+  experiment = [sys.executable, '-m', 'impala.experiment']
+  experiment += [f'--flagfile={FLAGS}', f'--logdir={LOGDIR}']
   curve = os.path.join(LOGDIR, 'curve.png')
   _run(experiment)
   _run([*experiment, '--mode=test', '--test_num_episodes=10', '--record_video'])
   _run([sys.executable, '-m', 'experiments.curves', LOGDIR, f'--out={curve}'])
 
-  mean, error, count = curves.last_episodes(curves.read_episodes(LOGDIR), GAME)
-  random = atari57.RANDOM_SCORES[GAME]
+  returns = scoring.last_returns(reader.read_run(LOGDIR))[GAME]
+  mean, error = returns.mean(), scoring.standard_error(returns)
+  random = suites.reference(GAME).low
   print(
-    f'\n{GAME}, last {count} training episodes: {mean:,.0f} ± {error:,.0f} '
+    f'\n{GAME}, last {len(returns)} episodes: {mean:,.0f} ± {error:,.0f} '
     f'(standard error); random play: {random:,.0f}; '
     f'{(mean - random) / error:.0f} standard errors above it.\n'
     f'Look at {curve}, {LOGDIR}/evaluation.md and {LOGDIR}/{GAME}.mp4.'

@@ -7,8 +7,9 @@ import functools
 
 import tensorflow as tf
 
-from core import distribution, losses, optimizers
-from core.networks import ActorCritic, sample_actions
+from core import losses, optimizers
+from core.device import Device
+from core.networks.actor_critic import ActorCritic, sample_actions
 from core.types import AgentOutput, EnvSpec, Unroll
 from impala import vtrace
 from impala.config import Config
@@ -23,22 +24,17 @@ class Agent:
     optimizer: RMSProp over the network's variables.
   """
 
-  def __init__(self, config: Config, env_spec: EnvSpec):
-    """Creates network and optimiser under the learner's strategy."""
+  def __init__(self, config: Config, env_spec: EnvSpec, device: Device):
+    """Creates network and optimiser on the device."""
     self._config = config
     self.env_spec = env_spec
-    distribution.share_cores(config)
-    self.strategy = distribution.make_strategy(config.strategy)
-    compile_all, compile_parts = distribution.xla_scope(config.xla)
-    num_parts = distribution.num_batch_parts(config)
-    tf.random.set_seed(config.seed)
-    with self.strategy.scope():
+    with device.scope():
       self.network = ActorCritic(
         env_spec,
         config.torso,
         config.use_lstm,
         precision=config.precision,
-        compile_parts=compile_parts,
+        compile_parts=device.compiles_parts,
       )
       self.network.create_variables()
       self.optimizer = optimizers.RMSProp(
@@ -47,18 +43,23 @@ class Agent:
         config.momentum,
         config.epsilon,
       )
-    compiled = functools.partial(
-      tf.function, autograph=False, jit_compile=compile_parts
+    self._losses = device.compile_part(self._losses)
+    self.update = device.compile_update(
+      self._gradients, self._apply, needs_all_cores=config.torso == 'deep'
     )
-    self._losses = compiled(self._losses)
-    if self.strategy.num_replicas_in_sync == 1:
-      self._apply = compiled(self._apply)
-    self.update = distribution.compile_update(
-      self.strategy, self._gradients, self._apply, compile_all, num_parts
-    )
-    self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
+    self.act = device.compile_act(self._act)
 
   # Learning.
+
+  def learning_rate(self, env_frames: int) -> float:
+    """Returns the rate of the update at a frame: linear to the last one."""
+    config = self._config
+    return optimizers.linear_decay(
+      config.learning_rate,
+      env_frames,
+      config.total_environment_frames,
+      config.final_learning_rate_fraction,
+    )
 
   def loss_fn(self, unroll: Unroll) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Computes the loss of a batch of unrolls.
@@ -169,8 +170,7 @@ class Agent:
     )
     policy_logits = output.policy_logits[0]
     action = sample_actions(policy_logits, seed)
-    agent_output = AgentOutput(action, policy_logits, output.values[0, :, 0])
-    return agent_output, output.core_state
+    return AgentOutput(action, policy_logits), output.core_state
 
   # State for checkpoints.
 

@@ -6,25 +6,25 @@ Each field's documentation is the help of the flag of the same name.
 
 import dataclasses
 
-from core.config_flags import field
-from core.run_config import RunConfig
+from core.config import field
+from core.run_config import ActorLearnerConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Config(ActorLearnerConfig):
   """One run of IMPALA; every field is a flag of the same name."""
 
   # The network.
   torso: str = field(
     'deep',
-    'deep: 15-layer ResNet; shallow: 2 convolutions (Figure 3).',
+    'For frames, deep: 15-layer ResNet; shallow: 2 convolutions (Figure 3).',
     choices=('deep', 'shallow'),
   )
   use_lstm: bool = field(True, 'LSTM core; Atari agents have none.')
 
   # Losses.
   entropy_cost: float = field(
-    0.00025, 'Weight of the entropy bonus.', minimum=0
+    0.00025, 'Weight of the entropy bonus.', minimum=0, explored=True
   )
   baseline_cost: float = field(0.5, 'Weight of the value loss.', minimum=0)
   discounting: float = field(
@@ -39,13 +39,27 @@ class Config(RunConfig):
 
   # The optimiser.
   learning_rate: float = field(
-    0.00048, 'Initial rate, linear to 0 over the run.', minimum=0
+    0.00048,
+    'Initial rate, linear to 0 over the run.',
+    minimum=0,
+    explored=True,
+  )
+  final_learning_rate_fraction: float = field(
+    0.0,
+    'What is left of the learning rate at the last frame.',
+    minimum=0,
+    maximum=1,
   )
   decay: float = field(0.99, 'RMSProp decay.', minimum=0, maximum=1)
   momentum: float = field(0.0, 'RMSProp momentum.', minimum=0)
-  epsilon: float = field(0.1, 'RMSProp epsilon, inside the root.', minimum=0)
+  epsilon: float = field(
+    0.1, 'RMSProp epsilon, inside the root.', minimum=0, explored=True
+  )
   max_gradient_norm: float = field(
-    0.0, 'Global gradient norm to clip to; 0: no clipping.', minimum=0
+    0.0,
+    'Global gradient norm to clip to; 0: no clipping.',
+    minimum=0,
+    explored=True,
   )
 
 

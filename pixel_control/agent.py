@@ -12,9 +12,10 @@ import math
 import sonnet as snt
 import tensorflow as tf
 
-from core import distribution, losses, optimizers
+from core import losses, optimizers
+from core.device import Device
 from core.errors import UserError
-from core.networks import ActorCritic, sample_actions
+from core.networks.actor_critic import ActorCritic, sample_actions
 from core.types import AgentOutput, EnvSpec, Unroll
 from impala import vtrace
 from pixel_control import pixel_control
@@ -34,34 +35,29 @@ class Agent:
     optimizer: RMSProp over `trainable_variables`.
   """
 
-  def __init__(self, config: Config, env_spec: EnvSpec):
-    """Creates networks, statistics and optimiser under the strategy.
+  def __init__(self, config: Config, env_spec: EnvSpec, device: Device):
+    """Creates networks, statistics and optimiser on the device.
 
     Raises:
       UserError: if the frames do not divide into a grid of cells.
     """
     self._config = config
     self.env_spec = env_spec
-    distribution.share_cores(config)
-    self.strategy = distribution.make_strategy(config.strategy)
-    compile_all, compile_parts = distribution.xla_scope(config.xla)
-    num_parts = distribution.num_batch_parts(config)
     map_shape = head_map_shape(
       env_spec, config.pixel_control_cell_size, config.pixel_control_border
     )
-    tf.random.set_seed(config.seed)
     is_single = config.value_head == 'single'
     self._num_heads = 1 if is_single else len(env_spec.task_names)
     self._is_normalized = config.value_head == 'popart'
     second_moment = config.initial_second_moment if self._is_normalized else 1.0
-    with self.strategy.scope():
+    with device.scope():
       self.network = ActorCritic(
         env_spec,
         config.torso,
         config.use_lstm,
         num_values=self._num_heads,
         precision=config.precision,
-        compile_parts=compile_parts,
+        compile_parts=device.compiles_parts,
       )
       self.network.create_variables()
       self.pixel_control_head = PixelControlHead(
@@ -83,19 +79,24 @@ class Agent:
         config.momentum,
         config.epsilon,
       )
-    compiled = functools.partial(
-      tf.function, autograph=False, jit_compile=compile_parts
+    self._losses = device.compile_part(self._losses)
+    self._pixel_control_loss = device.compile_part(self._pixel_control_loss)
+    self.update = device.compile_update(
+      self._gradients, self._apply, needs_all_cores=config.torso == 'deep'
     )
-    self._losses = compiled(self._losses)
-    self._pixel_control_loss = compiled(self._pixel_control_loss)
-    if self.strategy.num_replicas_in_sync == 1:
-      self._apply = compiled(self._apply)
-    self.update = distribution.compile_update(
-      self.strategy, self._gradients, self._apply, compile_all, num_parts
-    )
-    self.act = tf.function(self._act, autograph=False, jit_compile=compile_all)
+    self.act = device.compile_act(self._act)
 
   # Learning.
+
+  def learning_rate(self, env_frames: int) -> float:
+    """Returns the rate of the update at a frame: linear to the last one."""
+    config = self._config
+    return optimizers.linear_decay(
+      config.learning_rate,
+      env_frames,
+      config.total_environment_frames,
+      config.final_learning_rate_fraction,
+    )
 
   def loss_fn(
     self, unroll: Unroll
@@ -273,8 +274,7 @@ class Agent:
       seed: int32 [2], of the sampling.
 
     Returns:
-      AgentOutput, each [N, ...], its baseline 0: a value would need the task,
-      and nothing reads it. And the new core state.
+      AgentOutput, each [N, ...], and the new core state.
     """
     del task_id
     add_time = functools.partial(tf.expand_dims, axis=0)
@@ -285,8 +285,7 @@ class Agent:
     )
     policy_logits = output.policy_logits[0]
     action = sample_actions(policy_logits, seed)
-    baseline = tf.zeros_like(action, tf.float32)
-    return AgentOutput(action, policy_logits, baseline), output.core_state
+    return AgentOutput(action, policy_logits), output.core_state
 
   # State for checkpoints.
 
@@ -370,8 +369,10 @@ def head_map_shape(
     border: pixels left out on all four sides of the frame.
 
   Raises:
-    UserError: if the frames do not divide so.
+    UserError: if there are no frames, or they do not divide so.
   """
+  if not env_spec.frame_shape:
+    raise UserError(f'{env_spec.task_names[0]}: pixel control needs frames')
   height, width = env_spec.frame_shape[:2]
   if env_spec.channels_first:
     height, width = env_spec.frame_shape[1:]

@@ -6,44 +6,17 @@ help of the flag of the same name.
 
 import dataclasses
 
-from core.config_flags import field
-from core.run_config import RunConfig
+from core.config import field
+from popart import config as popart_config
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Config(popart_config.Config):
   """One run of PopArt-IMPALA or a baseline with pixel control.
 
-  Every field is a flag.
+  The fields of PopArt's and IMPALA's configs, and these; every one is a flag.
   """
 
-  # The value heads.
-  value_head: str = field(
-    'popart',
-    'popart: a normalised value per task (Pixel-PopArt-IMPALA); multi_head: a '
-    'value per task, not normalised; single: one for all tasks (Pixel-IMPALA).',
-    choices=('popart', 'multi_head', 'single'),
-  )
-  statistics_step_size: float = field(
-    0.0003, 'beta, step size of the statistics (Table 3).', minimum=0, maximum=1
-  )
-  scale_lower_bound: float = field(
-    0.0001, 'Least scale (Table 3).', minimum=1e-12
-  )
-  scale_upper_bound: float = field(
-    1e6, 'Largest scale (Table 3).', minimum=1e-12
-  )
-  initial_second_moment: float = field(
-    1.0, 'nu at the start; not printed (popart/README, D3).', minimum=0
-  )
-  second_moment: str = field(
-    'square_of_mean',
-    "square_of_mean: the rollout's mean target, squared, as printed; "
-    'mean_of_squares: the mean of its squared targets (popart/README, D1).',
-    choices=('square_of_mean', 'mean_of_squares'),
-  )
-
-  # Pixel control.
   pixel_control_cost: float = field(
     0.01,
     'Weight of the pixel-control loss; not printed (D1). 0: the agent without '
@@ -61,40 +34,6 @@ class Config(RunConfig):
     'Pixels left out of the grid on all four sides of the frame. 2: the '
     'central 80x80 of Atari (D3).',
     minimum=0,
-  )
-
-  # The network.
-  torso: str = field(
-    'deep',
-    'deep: 15-layer ResNet; shallow: 2 convolutions (Figure 3).',
-    choices=('deep', 'shallow'),
-  )
-  use_lstm: bool = field(True, 'LSTM core; Atari agents have none.')
-
-  # Losses.
-  entropy_cost: float = field(
-    0.00025, 'Weight of the entropy bonus.', minimum=0
-  )
-  baseline_cost: float = field(0.5, 'Weight of the value loss.', minimum=0)
-  discounting: float = field(
-    0.99, 'Discount per agent step.', minimum=0, maximum=1
-  )
-  reward_clipping: str = field(
-    'abs_one',
-    'abs_one: clip to [-1, 1]; soft_asymmetric: as released; '
-    'soft_asymmetric_paper: as printed in Figure D.1; none.',
-    choices=('abs_one', 'soft_asymmetric', 'soft_asymmetric_paper', 'none'),
-  )
-
-  # The optimiser.
-  learning_rate: float = field(
-    0.00048, 'Initial rate, linear to 0 over the run.', minimum=0
-  )
-  decay: float = field(0.99, 'RMSProp decay.', minimum=0, maximum=1)
-  momentum: float = field(0.0, 'RMSProp momentum.', minimum=0)
-  epsilon: float = field(0.1, 'RMSProp epsilon, inside the root.', minimum=0)
-  max_gradient_norm: float = field(
-    0.0, 'Global gradient norm to clip to; 0: no clipping.', minimum=0
   )
 
 

@@ -6,15 +6,17 @@ help of the flag of the same name.
 
 import dataclasses
 
-from core.config_flags import field
-from core.run_config import RunConfig
+from core.config import field
+from impala import config as impala_config
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
-  """One run of PopArt-IMPALA or a baseline; every field is a flag."""
+class Config(impala_config.Config):
+  """One run of PopArt-IMPALA or a baseline.
 
-  # The value heads.
+  The fields of IMPALA's config, and these; every one is a flag.
+  """
+
   value_head: str = field(
     'popart',
     'popart: a normalised value per task (PopArt-IMPALA); multi_head: a value '
@@ -32,47 +34,13 @@ class Config(RunConfig):
     1e6, 'Largest scale (Table 3).', minimum=1e-12
   )
   initial_second_moment: float = field(
-    1.0, 'nu at the start; not printed (D3).', minimum=0
+    1.0, 'nu at the start; not printed (popart/README, D3).', minimum=0
   )
   second_moment: str = field(
     'square_of_mean',
     "square_of_mean: the rollout's mean target, squared, as printed; "
-    'mean_of_squares: the mean of its squared targets (D1).',
+    'mean_of_squares: the mean of its squared targets (popart/README, D1).',
     choices=('square_of_mean', 'mean_of_squares'),
-  )
-
-  # The network.
-  torso: str = field(
-    'deep',
-    'deep: 15-layer ResNet; shallow: 2 convolutions (Figure 3).',
-    choices=('deep', 'shallow'),
-  )
-  use_lstm: bool = field(True, 'LSTM core; Atari agents have none.')
-
-  # Losses.
-  entropy_cost: float = field(
-    0.00025, 'Weight of the entropy bonus.', minimum=0
-  )
-  baseline_cost: float = field(0.5, 'Weight of the value loss.', minimum=0)
-  discounting: float = field(
-    0.99, 'Discount per agent step.', minimum=0, maximum=1
-  )
-  reward_clipping: str = field(
-    'abs_one',
-    'abs_one: clip to [-1, 1]; soft_asymmetric: as released; '
-    'soft_asymmetric_paper: as printed in Figure D.1; none.',
-    choices=('abs_one', 'soft_asymmetric', 'soft_asymmetric_paper', 'none'),
-  )
-
-  # The optimiser.
-  learning_rate: float = field(
-    0.00048, 'Initial rate, linear to 0 over the run.', minimum=0
-  )
-  decay: float = field(0.99, 'RMSProp decay.', minimum=0, maximum=1)
-  momentum: float = field(0.0, 'RMSProp momentum.', minimum=0)
-  epsilon: float = field(0.1, 'RMSProp epsilon, inside the root.', minimum=0)
-  max_gradient_norm: float = field(
-    0.0, 'Global gradient norm to clip to; 0: no clipping.', minimum=0
   )
 
 

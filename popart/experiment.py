@@ -4,44 +4,20 @@
       --level_name=pong,breakout --logdir=runs/popart
 """
 
-import dataclasses
-import pathlib
-
-from core import (
-  actor_learner,
-  benchmark,
-  config_flags,
-  environments,
-  test_mode,
-)
-from popart.agent import Agent
+from core import flags, start
 from popart.config import PRESETS, Config
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-REFERENCE = ROOT / 'experiments' / 'reference'
 
 
 def main(unused_argv: list[str]) -> None:
   """Runs the mode that the flags ask for."""
-  config = config_flags.resolve(Config, PRESETS)
-  tasks = environments.task_names(config.level_name)
-  protocol = environments.make_protocol(config, tasks)
-  env_spec = environments.env_spec(tasks, protocol)
-  if config.mode == 'train':
-    info = config_flags.run_info(config, dataclasses.asdict(protocol))
-    config_flags.write_run_info(config.logdir, info)
-  agent = Agent(config, env_spec)
-  if config.mode == 'train':
-    actor_learner.train(config, agent, protocol)
-  elif config.mode == 'test':
-    published = REFERENCE / f'{environments.suite(tasks)}_published.csv'
-    test_mode.test(config, agent, protocol, tasks, str(published))
-  elif config.mode == 'save_start_states':
-    test_mode.save_states(config, agent, protocol, tasks)
-  else:
-    benchmark.benchmark(config, agent, protocol)
+  config = flags.resolve(Config, PRESETS)
+  flags.announce(config, PRESETS)
+  with start.quiet_tensorflow():  # Here: a wrong flag should not wait for it.
+    from core import modes
+    from popart.agent import Agent
+  modes.run(config, Agent)
 
 
 if __name__ == '__main__':
-  config_flags.define(Config, PRESETS)
-  config_flags.run(main)
+  flags.define(Config, PRESETS)
+  flags.run(main)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from core import distribution
+from core.device import Device
 from tests import runs
 from tests.unrolls import SMALL_SPEC, learner_input, random_unroll
 
@@ -29,7 +29,7 @@ def random_batch(config, agent, seed):
 
 def update(config):
   """Returns the metrics of each update and the variables after the last."""
-  agent = runs.module_of(config, 'agent').Agent(config, SMALL_SPEC)
+  agent = runs.agent_of(config, SMALL_SPEC)
   metrics = []
   for seed in range(NUM_UPDATES):
     unroll = random_batch(config, agent, seed)
@@ -46,8 +46,9 @@ class BatchPartsTest(parameterized.TestCase):
       preset, batch_size=BATCH_SIZE, use_lstm=True, max_gradient_norm=2.0
     )
     whole = dataclasses.replace(config, num_groups=1)
-    self.assertEqual(distribution.num_batch_parts(config, unit=2), 2)
-    self.assertEqual(distribution.num_batch_parts(whole, unit=2), 1)
+    for given, num_parts in ((config, 2), (whole, 1)):
+      device = Device.from_config(given)
+      self.assertEqual(device.num_parts(BATCH_SIZE, 2, False), num_parts)
     (metrics, variables), (expected_metrics, expected) = map(
       update, (config, whole)
     )

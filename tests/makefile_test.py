@@ -21,6 +21,7 @@ TARGETS = (
   'test',
   'test-slow',
   'test-browser',
+  'torture',
   'lint',
   'bench',
   'results',
@@ -103,6 +104,49 @@ class SetupTest(parameterized.TestCase):
     self.assertFalse((self.root / '.venv/.lock-installed').exists())
     self.assertNotEqual(self._make('setup').returncode, 0)
     self.assertLen(self._installs(), 2)
+
+  def test_cuda_libraries_of_the_locked_tensorflow_are_added_once(self):
+    self._add_python('python3', '3.11')
+    self.assertEqual(self._make('setup', 'GPU=1').returncode, 0)
+    lock, cuda = self._installs()
+    self.assertIn('-r requirements-lock.txt', lock)
+    self.assertIn('-c requirements-lock.txt tensorflow[and-cuda]', cuda)
+    self.assertRegex(
+      (self.root / 'requirements-lock.txt').read_text(),
+      r'(?m)^tensorflow==[\d.]+$',
+    )
+    for variant in ('GPU=1', 'GPU=0', 'GPU='):
+      again = self._make('setup', variant)
+      self.assertIn('Nothing to be done', again.stdout, variant)
+    self.assertLen(self._installs(), 2)
+
+  def test_cuda_libraries_can_be_added_later(self):
+    self._add_python('python3', '3.11')
+    self._make('setup', 'GPU=0')
+    self.assertLen(self._installs(), 1)
+    self.assertEqual(self._make('test', 'GPU=1').returncode, 0)
+    self.assertLen(self._installs(), 2)
+    self.assertIn('tensorflow[and-cuda]', self._installs()[1])
+
+  def test_changed_lock_file_brings_its_cuda_libraries(self):
+    self._add_python('python3', '3.11')
+    self._make('setup', 'GPU=1')
+    for name in ('.lock-installed', '.gpu-installed'):
+      os.utime(self.root / '.venv' / name, (1e9, 1e9))
+    # Without GPU=1 the lock file alone; with it, what was left out.
+    for variant, num_installs in (('GPU=', 3), ('GPU=1', 4)):
+      self.assertEqual(self._make('setup', variant).returncode, 0)
+      self.assertLen(self._installs(), num_installs)
+
+  def test_failed_cuda_install_is_tried_again(self):
+    self._add_python('python3', '3.11')
+    self._make('setup')
+    for path in (self.bin / 'python3', self.root / '.venv/bin/python'):
+      path.write_text(PYTHON.format(version='3.11', ensurepip=0, install=1))
+    for _ in range(2):
+      self.assertNotEqual(self._make('setup', 'GPU=1').returncode, 0)
+    self.assertLen(self._installs(), 3)
+    self.assertFalse((self.root / '.venv/.gpu-installed').exists())
 
   @parameterized.named_parameters(
     ('newest_of_several', {'python3.10': '3.10', 'python3.12': '3.12'}, '3.12'),

@@ -1,7 +1,19 @@
 """Rows of the published tables, for tests."""
 
-from experiments import published
+import types
 
+from core.suites.atari import GAMES
+from core.suites.tasks import reference
+from experiments.tables import published
+
+ATARI = {game: reference(game) for game in GAMES}
+
+# Random and human scores by game, as scalable_agent has them by level.
+atari57 = types.SimpleNamespace(
+  GAMES=GAMES,
+  RANDOM_SCORES={game: scores.low for game, scores in ATARI.items()},
+  HUMAN_SCORES={game: scores.high for game, scores in ATARI.items()},
+)
 MEDIAN = 'median human-normalised %'
 MEAN = 'mean human-normalised %'
 

@@ -1,4 +1,4 @@
-"""Compares 2 replicas with 1; distribution_test.py runs it by itself.
+"""Compares 2 replicas with 1; device_test.py runs it by itself.
 
 TensorFlow cannot split the CPU into two devices once it has begun.
 """
@@ -11,23 +11,18 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from impala.agent import Agent
-from tests.runs import tiny_config, train
+from core.device import Device
+from tests import runs
+from tests.runs import tiny_config
 from tests.unrolls import LANGUAGE_SPEC, learner_input, random_unroll
 
 NUM_UPDATES = 3
 
 
-def run(strategy: str, xla: str) -> tuple[list, dict[str, np.ndarray]]:
+def run(device: Device) -> tuple[list, dict[str, np.ndarray]]:
   """Returns the metrics of each update and the variables after the last."""
-  config = tiny_config(
-    strategy=strategy,
-    xla=xla,
-    use_lstm=True,
-    momentum=0.5,
-    max_gradient_norm=2.0,
-  )
-  agent = Agent(config, LANGUAGE_SPEC)
+  config = tiny_config(use_lstm=True, momentum=0.5, max_gradient_norm=2.0)
+  agent = runs.agent_of(config, LANGUAGE_SPEC, device)
   metrics = []
   for seed in range(NUM_UPDATES):
     unroll = random_unroll(4, 6, LANGUAGE_SPEC, use_lstm=True, seed=seed)
@@ -43,11 +38,18 @@ def main() -> None:
   tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
   )
-  expected_metrics, expected = run('one_device', 'off')
+  config = tiny_config(strategy='mirrored')
+  expected_metrics, expected = run(
+    Device.from_config(dataclasses.replace(config, strategy='one_device'))
+  )
   num_threads = tf.config.threading.get_intra_op_parallelism_threads()
   result = dict(expected=expected_metrics, threads_per_operation=num_threads)
+  # One in a process: the collectives of a second strategy would count from the
+  # same number and could meet the first's.
+  device = Device.from_config(config)
   for xla in ('off', 'auto'):
-    metrics, variables = run('mirrored', xla)
+    device.compiles_parts = xla == 'auto'  # All that 'auto' is on a CPU.
+    metrics, variables = run(device)
     assert variables.keys() == expected.keys()
     result[xla] = dict(
       metrics=metrics,
@@ -57,18 +59,21 @@ def main() -> None:
       },
       largest={n: float(np.max(np.abs(v))) for n, v in variables.items()},
     )
-  config = tiny_config(strategy='mirrored', xla='off')
-  agent = Agent(config, LANGUAGE_SPEC._replace(instruction_length=0))
-  result['num_replicas'] = agent.strategy.num_replicas_in_sync
+  result['num_replicas'] = device.num_replicas
+  device.compiles_parts = False
+  spec = LANGUAGE_SPEC._replace(instruction_length=0)
+  agent = runs.agent_of(config, spec, device)
   try:
     agent.update(learner_input(random_unroll(4, 3)), tf.constant(0.01))
   except ValueError as error:
     result['odd_batch'] = str(error)
   with tempfile.TemporaryDirectory() as logdir:
-    config = tiny_config(strategy='mirrored', logdir=logdir)
     stops = (60, 100)  # The second goes on from the first's checkpoint.
     result['trained_frames'] = [
-      train(dataclasses.replace(config, stop_frames=stop)) for stop in stops
+      runs.train(
+        dataclasses.replace(config, logdir=logdir, stop_frames=stop), device
+      )
+      for stop in stops
     ]
   print(json.dumps(result))
 

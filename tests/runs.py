@@ -1,24 +1,24 @@
 """Short training runs for tests, in this process or in one of their own."""
 
-import contextlib
 import csv
 import dataclasses
 import importlib
-import os
 import pathlib
-import signal
-import tempfile
-import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from core import actor_learner, checkpointing, environments
+from core import checkpointing
+from core.device import Device
+from core.suites.tasks import Tasks
+from core.training import train as actor_learner
 from impala.config import DEBUG
-from tests import forked
+from tools import forked
+from tools.forked import Finished
 
 ROOT = forked.ROOT
-TIMEOUT_SECS = 240
+TIMEOUT_SECS = forked.TIMEOUT_SECS
 
 
 def tiny_config(preset: Any = DEBUG, **changes: Any) -> Any:
@@ -40,114 +40,43 @@ def tiny_config(preset: Any = DEBUG, **changes: Any) -> Any:
 
 def module_of(config: Any, name: str) -> Any:
   """Returns a module (`agent`, `config`) of the paper that a config is of."""
-  paper = type(config).__module__.split('.')[0]
+  paper = type(config).__module__.rpartition('.')[0]
   return importlib.import_module(f'{paper}.{name}')
 
 
-def protocol_of(config: Any) -> environments.Protocol:
-  """Returns the protocol that the experiment would use."""
-  tasks = environments.task_names(config.level_name)
-  return environments.make_protocol(config, tasks)
-
-
-def make_agent(config: Any) -> Any:
+def make_agent(config: Any, device: Device | None = None) -> Any:
   """Returns a fresh agent of the config's paper for the config's tasks."""
-  tasks = environments.task_names(config.level_name)
-  spec = environments.env_spec(tasks, protocol_of(config))
-  return module_of(config, 'agent').Agent(config, spec)
+  return agent_of(config, Tasks.of(config).env_spec, device)
 
 
-def train(config: Any) -> int:
+def agent_of(config: Any, env_spec: Any, device: Device | None = None) -> Any:
+  """Returns a fresh agent of the config's paper for any spec."""
+  device = device or Device.from_config(config)
+  return module_of(config, 'agent').Agent(config, env_spec, device)
+
+
+def train(config: Any, device: Device | None = None) -> int:
   """Trains in this process, as the experiment does; returns the frames."""
-  return actor_learner.train(config, make_agent(config), protocol_of(config))
+  agent = make_agent(config, device)
+  return actor_learner.train(config, agent, Tasks.of(config))
 
 
-def command(module: str, *arguments: str) -> 'Finished':
+def command(module: str, *arguments: str) -> Finished:
   """Runs a module as a user does, in a process of its own, to its end."""
   return Process(module, *arguments).finish()
 
 
-class Finished(NamedTuple):
-  """How a run in a process of its own ended.
-
-  Attributes:
-    status: exit status, negative after a signal.
-    stdout: what it printed.
-    stderr: likewise.
-    time: wall clock at its end.
-    left_children: whether a process that it started was still there.
-  """
-
-  status: int
-  stdout: str
-  stderr: str
-  time: float
-  left_children: bool
-
-
-class Process:
-  """A command in a process of its own, which no test outlives.
-
-  Attributes:
-    pid: of the process, and of the group of all that it starts.
-  """
-
-  def __init__(self, module: str, *arguments: str):
-    """Starts it, as `python -m module arguments` would."""
-    # Files: a child that lives on would hold a pipe open.
-    self._outputs = tempfile.TemporaryDirectory()
-    self._paths = [
-      pathlib.Path(self._outputs.name, name) for name in ('stdout', 'stderr')
-    ]
-    self._process = forked.start(module, arguments, *map(str, self._paths))
-    self.pid = self._process.pid
+class Process(forked.Process):
+  """A command in a process of its own, which no test outlives."""
 
   def wait_for_stderr(self, text: str) -> None:
     """Waits until it said `text`."""
-    self._wait(lambda: text in self._read(1))
+    self.wait_for(lambda: text in self.stderr)
 
-  def signal(self, number: int) -> None:
-    """Sends a signal to all of its processes, as a terminal does."""
-    os.killpg(self.pid, number)
-
-  def wait(self, timeout: float) -> int | None:
-    """Returns the exit status, None if it did not end in time."""
-    self._process.join(timeout)
-    return self._process.exitcode
-
-  def finish(self, timeout: float = TIMEOUT_SECS) -> Finished:
-    """Waits for the end and cleans up."""
-    try:
-      status = self.wait(timeout)
-      end = time.time()
-      time.sleep(0.2)  # For children to be reaped.
-      return Finished(
-        status, self._read(0), self._read(1), end, self._has_members()
-      )
-    finally:
-      with contextlib.suppress(ProcessLookupError):
-        self.signal(signal.SIGKILL)
-      self._process.kill()  # Should it have no group of its own yet.
-      self._process.join()
-      self._outputs.cleanup()
-
-  def _wait(self, is_true):
-    deadline = time.monotonic() + TIMEOUT_SECS
-    while not is_true():
-      if not self._process.is_alive() or time.monotonic() > deadline:
-        raise AssertionError(f'waited in vain: {self.finish(1)}')
-      time.sleep(0.002)
-
-  def _read(self, index):
-    path = self._paths[index]
-    return path.read_text(errors='replace') if path.exists() else ''
-
-  def _has_members(self):
-    try:
-      self.signal(0)
-    except ProcessLookupError:
-      return False
-    return True
+  def wait_for(self, is_true: Callable[[], bool]) -> None:
+    """Waits until something is true, which must come."""
+    if not self.wait_until(is_true):
+      raise AssertionError(f'waited in vain: {self.finish(1)}')
 
 
 class Run(Process):
@@ -168,7 +97,7 @@ class Run(Process):
   def wait_for_updates(self, num_updates: int) -> None:
     """Waits until updates.csv has that many rows."""
     path = pathlib.Path(self._config.logdir, 'updates.csv')
-    self._wait(
+    self.wait_for(
       lambda: path.exists() and path.read_bytes().count(b'\n') > num_updates
     )
 
@@ -182,7 +111,7 @@ def rows(config: Any, name: str) -> list[dict[str, str]]:
 
 def restore(config: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Returns arrays and metadata of the newest checkpoint."""
-  directory = actor_learner.checkpoint_directory(config.logdir)
+  directory = checkpointing.directory_of(config.logdir)
   arrays, metadata, _ = checkpointing.restore_latest(directory, print)
   return arrays, metadata
 

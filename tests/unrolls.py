@@ -1,5 +1,7 @@
 """Random unrolls and small specs for tests."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -12,7 +14,9 @@ from core.types import (
   Unroll,
 )
 
-SMALL_SPEC = EnvSpec((20, 20, 1), False, 3, 0, ('a', 'b'))
+SMALL_SPEC = EnvSpec(
+  task_names=('a', 'b'), num_actions=3, frame_shape=(20, 20, 1)
+)
 LANGUAGE_SPEC = SMALL_SPEC._replace(instruction_length=4)
 
 
@@ -29,12 +33,17 @@ def random_env_output(
     rng.integers(1, 100, shape).astype(np.int32),
     rng.random(shape) < 0.2,
   )
-  frames = rng.integers(0, 256, [*shape, *spec.frame_shape])
+  frames = features = ()
+  if spec.frame_shape:
+    frames = rng.integers(0, 256, [*shape, *spec.frame_shape])
+    frames = frames.astype(np.uint8)
+  if spec.num_features:
+    features = rng.normal(size=[*shape, spec.num_features]).astype(np.float32)
   return EnvOutput(
     reward=rng.normal(scale=2.0, size=shape).astype(np.float32),
     info=info,
     done=rng.random(shape) < 1 / 3,
-    observation=Observation(frames.astype(np.uint8), instruction),
+    observation=Observation(frames, instruction, features),
   )
 
 
@@ -62,7 +71,6 @@ def random_unroll(
     agent_outputs=AgentOutput(
       rng.integers(spec.num_actions, size=shape, dtype=np.int32),
       logits,
-      rng.normal(size=shape).astype(np.float32),
     ),
   )
 
@@ -73,3 +81,12 @@ def learner_input(unroll: Unroll) -> Unroll:
     policy_version=(), env_outputs=unroll.env_outputs._replace(info=())
   )
   return tf.nest.map_structure(tf.convert_to_tensor, unroll)
+
+
+def assert_unrolls_equal(found: Any, expected: Any) -> None:
+  """Asserts that two structures of arrays are equal, dtypes too."""
+  tf.nest.map_structure(
+    lambda a, b: np.testing.assert_array_equal(a, b, strict=True),
+    found,
+    expected,
+  )

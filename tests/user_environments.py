@@ -16,7 +16,8 @@ from gymnasium.vector import (
   VectorEnv,
 )
 
-from core.catch import Catch
+from core.environments import point_mass
+from core.environments.catch import Catch
 
 FAILING_STEP = 40
 SAME_STEP = AutoresetMode.SAME_STEP
@@ -112,6 +113,36 @@ class LoggingEnv(VectorEnv):
     )
 
 
+class Everything(gymnasium.Env):
+  """Frame, words and features, which all count the steps."""
+
+  action_space = gymnasium.spaces.Discrete(3)
+
+  def __init__(self, num_features):
+    self._num_features = num_features
+    self.observation_space = gymnasium.spaces.Dict(
+      frame=gymnasium.spaces.Box(0, 255, (4, 4, 1), np.uint8),
+      instruction=gymnasium.spaces.Box(0, 1000, (3,), np.int32),
+      features=gymnasium.spaces.Box(-9, 9, (num_features,), np.float32),
+    )
+
+  def reset(self, *, seed=None, options=None):
+    super().reset(seed=seed)
+    self._num_steps = 0
+    return self._observation(), {}
+
+  def step(self, action):
+    self._num_steps += 1
+    return self._observation(), 0.0, False, False, {}
+
+  def _observation(self):
+    return dict(
+      frame=np.full([4, 4, 1], self._num_steps, np.uint8),
+      instruction=np.full(3, self._num_steps, np.int32),
+      features=np.full(self._num_features, self._num_steps, np.float32),
+    )
+
+
 def make_failing(num_envs, is_training):
   return SyncVectorEnv([FailingCatch] * num_envs, autoreset_mode=SAME_STEP)
 
@@ -152,3 +183,27 @@ def make_continuous(num_envs, is_training):
   env = LoggingEnv(num_envs, 1)
   env.single_action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
   return env
+
+
+def make_point_masses(num_envs, is_training):
+  return point_mass.make_vector_env(2, num_envs)
+
+
+def make_everything(num_envs, is_training, num_features=2):
+  return SyncVectorEnv(
+    [lambda: Everything(num_features)] * num_envs, autoreset_mode=SAME_STEP
+  )
+
+
+def make_everything_longer(num_envs, is_training):
+  return make_everything(num_envs, is_training, num_features=5)
+
+
+def make_slowly(num_envs, is_training):
+  """Takes seconds; training asks it first for one environment, for its spec."""
+  if num_envs > 1:
+    print('building slowly', file=sys.stderr, flush=True)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+      time.sleep(0.1)
+  return make_catch(num_envs, is_training)

@@ -85,9 +85,12 @@ def visibility_of(name: str) -> str:
   package, stem = name.split('.')[0], name.split('.')[-1]
   if package == 'core':
     return '//:core_users'
-  if package in ('tests', 'tools'):
+  if package == 'tests':
     return '//:tests'
-  if _users_of(package) and stem not in PRIVATE:
+  if package == 'tools':
+    return '//:tools_users'
+  # A config may extend the config of a paper that it builds on.
+  if _users_of(package) and (stem not in PRIVATE or stem == 'config'):
     return f'//:builds_on_{package}'
   return '//:leaves'
 
@@ -147,6 +150,7 @@ def _render_groups() -> str:
   leaves = ['//experiments/...', '//tests/...']
   groups = {
     'tests': ['//tests/...'],
+    'tools_users': ['//tools/...', '//tests/...'],
     'leaves': leaves,
     'core_users': ['//core/...', *(f'//{p}' for p in BUILDS_ON), *leaves],
   }

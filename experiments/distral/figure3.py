@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import rich.progress
 
-from core import two_rooms
+from core.environments import two_rooms
 from core.errors import UserError
 from distral import tabular
 from experiments.distral import figure3_plot
@@ -109,7 +109,9 @@ def run(
         learner.run_iteration()
       num_done = point
       evaluation = tabular.evaluate(
-        *(tasks, learner.task_policies(), NUM_EPISODES),
+        tasks,
+        learner.task_policies(),
+        NUM_EPISODES,
         [s.evaluation for s in streams],
       )
       table = _make_point(evaluation, seeds).assign(
@@ -270,7 +272,7 @@ def _read_corridor(grid, prior, seeds):
 
 def _make_info(config, layout, num_seeds, num_iterations):
   # Here because it loads TensorFlow, which nothing else needs.
-  from core import config_flags
+  from core.training import run_info
 
   protocol = dict(
     layout=layout,
@@ -280,7 +282,7 @@ def _make_info(config, layout, num_seeds, num_iterations):
     num_episodes=NUM_EPISODES,
     max_steps=two_rooms.MAX_STEPS,
   )
-  return config_flags.run_info(config, protocol)
+  return run_info.describe_command(config, protocol)
 
 
 class _Parser(argparse.ArgumentParser):

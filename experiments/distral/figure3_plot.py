@@ -1,12 +1,11 @@
 """Draws figure 3 of Distral from the tables that figure3.py makes."""
 
-import os
-
 import numpy as np
 import pandas as pd
 
-from core import two_rooms
-from core.errors import UserError
+from core.environments import two_rooms
+from experiments.plots import drawing
+from experiments.runs import learning_curves
 
 NAMES = {'distral': 'Distral', 'separate': 'separate soft Q-learning'}
 COLORS = {'distral': 'tab:blue', 'separate': 'tab:orange'}
@@ -33,12 +32,7 @@ def draw(
   Raises:
     UserError: it cannot be written.
   """
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-
-  figure = pyplot.figure(figsize=(15, 4.6), layout='constrained')
+  figure = drawing.open_pyplot().figure(figsize=(15, 4.6), layout='constrained')
   grid = figure.add_gridspec(2, 3, width_ratios=(1.1, 1, 1))
   _draw_curves(figure.add_subplot(grid[:, 0]), returns)
   _draw_tasks(figure.add_subplot(grid[:, 1]), layout, goals)
@@ -46,28 +40,16 @@ def draw(
     ax = figure.add_subplot(grid[row, 2])
     rows = corridor[corridor.previous_action == previous_action]
     _draw_corridor(ax, rows, previous_action)
-  try:
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    figure.savefig(path, dpi=100)
-  except OSError as error:
-    raise UserError(f'cannot write {path}: {error.strerror}') from error
-  finally:
-    pyplot.close(figure)
+  drawing.save(figure, path, dpi=100)
 
 
 def _draw_curves(ax, returns):
   for agent, name in NAMES.items():
-    curves = returns[returns.agent == agent].pivot(
+    table = returns[returns.agent == agent].pivot(
       index='env_steps_per_task', columns='seed', values='mean_return'
     )
-    thousands = curves.index / 1000
-    color = COLORS[agent]
-    ax.plot(thousands, curves, color=color, lw=0.7, alpha=0.5)
-    ax.fill_between(
-      *(thousands, curves.min(axis=1), curves.max(axis=1)),
-      color=color, alpha=0.15, linewidth=0,
-    )  # fmt: skip
-    ax.plot(thousands, curves.mean(axis=1), color=color, lw=2.5, label=name)
+    curve = learning_curves.range_curve(table)
+    drawing.draw_curve(ax, curve, name, COLORS[agent], 1e3)
   ax.set_xlabel('environment steps per task (thousands)')
   ax.set_ylabel('return, mean of the tasks')
   num_seeds = returns.seed.nunique()
@@ -82,9 +64,14 @@ def _draw_tasks(ax, layout, goals):
   for number, (row, column) in enumerate(cells[goals], start=1):
     ax.add_patch(_square(row, column, GOAL))
     ax.text(
-      *(column, row, str(number)),
-      ha='center', va='center', color='white', weight='bold',
-    )  # fmt: skip
+      column,
+      row,
+      str(number),
+      ha='center',
+      va='center',
+      color='white',
+      weight='bold',
+    )
   ax.set_title('Tasks of seed 0: a goal each')
 
 
@@ -123,10 +110,17 @@ def _draw_floor(ax, cells, num_rows, num_columns):
 def _draw_arrow(ax, row, column, move):
   length = np.hypot(*move)
   ax.arrow(
-    *(column, row, move[1], move[0]),
-    width=0.25 * length, head_width=0.8 * length, head_length=0.5 * length,
-    length_includes_head=True, color=COLORS['distral'], linewidth=0,
-  )  # fmt: skip
+    column,
+    row,
+    move[1],
+    move[0],
+    width=0.25 * length,
+    head_width=0.8 * length,
+    head_length=0.5 * length,
+    length_includes_head=True,
+    color=COLORS['distral'],
+    linewidth=0,
+  )
 
 
 def _square(row, column, color):

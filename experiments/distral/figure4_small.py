@@ -16,10 +16,13 @@ import sys
 import numpy as np
 import pandas as pd
 
-from core import checkpointing
 from core.errors import UserError
-from experiments import launch, markdown, sweeps
+from core.files import atomic_file
 from experiments.distral.figure4_small_run import NUM_POINTS
+from experiments.launch import process, schedule, sweeps
+from experiments.plots import drawing
+from experiments.runs import bootstrap, csv_files, learning_curves, reader
+from experiments.tables import markdown
 
 SWEEP = os.path.join('experiments', 'distral', 'figure4_small_sweep.py')
 RECORD = os.path.join(
@@ -27,7 +30,7 @@ RECORD = os.path.join(
 )
 README = os.path.join('distral', 'README.md')
 FIGURE = os.path.join('distral', 'figure_4_small.png')
-MARKERS = ('<!-- figure_4_small: begin -->', '<!-- figure_4_small: end -->')
+NAME = 'figure_4_small'
 # In the order and with the names of the paper.
 NAMES = {
   'a3c': 'A3C',
@@ -52,6 +55,7 @@ PAIRS = (
 GOOD_RETURN = -1.0  # Goals are reached in some 10 steps and few are missed.
 SETTING = ['algorithm', 'entropy_cost', 'learning_rate']
 NUM_RESAMPLES = 10_000
+NUM_TASKS = 4
 
 
 def run_all(num_parallel: int) -> None:
@@ -60,7 +64,7 @@ def run_all(num_parallel: int) -> None:
   Raises:
     UserError: a run failed or was interrupted; the same command goes on.
   """
-  record(launch.run_sweep(SWEEP, num_parallel), num_parallel)
+  record(schedule.run_sweep(SWEEP, num_parallel), num_parallel)
 
 
 def record(sweep: sweeps.Sweep, num_parallel: int) -> None:
@@ -78,7 +82,11 @@ def record(sweep: sweeps.Sweep, num_parallel: int) -> None:
     path = os.path.join(run.logdir, 'curve.csv')
     if not os.path.exists(path):
       raise UserError(f'{path} is missing: --run goes on')
-    curve = pd.read_csv(path)
+    curve = csv_files.read(
+      path,
+      ('point', 'env_frames', 'mean_return', 'mean_length'),
+      ('task', 'policy'),
+    )
     if curve.point.max() < NUM_POINTS:
       raise UserError(f'{path} is incomplete: --run goes on')
     means = curve.groupby(['policy', 'env_frames'])[
@@ -91,29 +99,25 @@ def record(sweep: sweeps.Sweep, num_parallel: int) -> None:
       algorithm=algorithm, seed=int(seed), **costs
     )
     tables.append(means)
-    with open(os.path.join(run.logdir, 'run.json'), encoding='utf-8') as file:
-      info = json.load(file)
-    with open(
-      os.path.join(run.logdir, 'launch.json'), encoding='utf-8'
-    ) as file:
-      secs += json.load(file)['secs']
+    secs += process.read_state(run.logdir).secs
   columns = [*SETTING, 'seed', 'policy', 'env_frames']
   table = pd.concat(tables)[[*columns, 'mean_return', 'mean_length']]
   os.makedirs(os.path.dirname(RECORD), exist_ok=True)
-  with checkpointing.atomic_file(RECORD) as file:
+  with atomic_file(RECORD) as file:
     table.to_csv(
-      *(file,),
+      file,
       index=False,
       float_format='%.5g',
       compression=dict(method='gzip', mtime=0),
     )
   # Of the last run; of what differs between runs the table tells.
+  info = dict(reader.read_run(run.logdir).info)
   info |= dict(
     command='python -m experiments.distral.figure4_small --run',
     wall_secs=round(secs / num_parallel, 1),
   )
   path = os.path.join(os.path.dirname(RECORD), 'info.json')
-  with checkpointing.atomic_file(path) as file:
+  with atomic_file(path) as file:
     file.write((json.dumps(info, indent=2) + '\n').encode())
 
 
@@ -131,7 +135,9 @@ def read(path: str = RECORD) -> pd.DataFrame:
   """
   if not os.path.exists(path):
     raise UserError(f'no {path}: --run first')
-  return pd.read_csv(path)
+  return csv_files.read(
+    path, ('seed', 'env_frames', 'mean_return'), ('policy',)
+  )
 
 
 def final_returns(curves: pd.DataFrame, policy: str) -> pd.Series:
@@ -163,26 +169,19 @@ def of_best(curves: pd.DataFrame, policy: str) -> pd.DataFrame:
   return curves[curves.policy == policy].merge(best, on=SETTING)
 
 
-def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-  """Returns the 95 % interval of a mean, resampling runs.
-
-  Args:
-    values: float [num_runs].
-  """
-  rng = np.random.default_rng(0)
-  draws = rng.choice(values, [NUM_RESAMPLES, len(values)]).mean(axis=1)
-  low, high = np.percentile(draws, [2.5, 97.5])
-  return float(low), float(high)
-
-
 def make_table(curves: pd.DataFrame) -> str:
   """Returns the Markdown table of the README, a line per algorithm."""
   header = [
-    *('algorithm', 'best 1 / beta, learning rate'),
-    *('curve of best', 'end of best', 'end of all runs [95 %]'),
-    *('good runs', 'pi_0, end of best', 'pi_0, end of all runs [95 %]'),
+    'algorithm',
+    'best 1 / beta, learning rate',
+    'curve of best',
+    'end of best',
+    'end of all runs [95 %]',
+    'good runs',
+    'pi_0, end of best',
+    'pi_0, end of all runs [95 %]',
   ]
-  lines = [header, ['---'] * len(header)]
+  body = []
   finals = {p: final_returns(curves, p) for p in ('task', 'distilled')}
   for algorithm, best in best_settings(curves).iterrows():
     setting = (algorithm, best.entropy_cost, best.learning_rate)
@@ -191,22 +190,15 @@ def make_table(curves: pd.DataFrame) -> str:
     cells = [f'{area:.2f}']
     for policy, final in finals.items():
       if algorithm not in final.index:
-        cells += ['none'] * 2
+        cells += ['none', 'none']
         continue
       runs = final[algorithm].to_numpy()
-      low, high = bootstrap_interval(runs)
-      cells.append(f'{final[setting].mean():.2f}')
-      cells.append(f'{runs.mean():.2f} [{low:.2f}, {high:.2f}]')
+      cells += [f'{final[setting].mean():.2f}', _mean_with_interval(runs)]
       if policy == 'task':
         cells.append(f'{(runs >= GOOD_RETURN).sum()} of {len(runs)}')
-    lines.append(
-      [
-        NAMES[algorithm],
-        f'{best.entropy_cost:g}, {best.learning_rate:g}',
-        *cells,
-      ]
-    )
-  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    costs = f'{best.entropy_cost:g}, {best.learning_rate:g}'
+    body.append([NAMES[algorithm], costs, *cells])
+  return markdown.table(header, body)
 
 
 def make_differences(curves: pd.DataFrame) -> str:
@@ -220,30 +212,30 @@ def make_differences(curves: pd.DataFrame) -> str:
     'end': final_returns(curves, 'task'),
     'pi_0, end': final_returns(curves, 'distilled'),
   }
-  lines = [['difference [95 %]', *measures], ['---'] * (1 + len(measures))]
+  body = []
   for first, second in PAIRS:
     cells = [f'{NAMES[first]} - {NAMES[second]}']
     for runs in measures.values():
       if not {first, second} <= set(runs.index.get_level_values(0)):
         cells.append('none')
-        continue
-      pairs = (runs[first] - runs[second]).to_numpy()
-      low, high = bootstrap_interval(pairs)
-      cells.append(f'{pairs.mean():.2f} [{low:.2f}, {high:.2f}]')
-    lines.append(cells)
-  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+      else:
+        pairs = (runs[first] - runs[second]).to_numpy()
+        cells.append(_mean_with_interval(pairs))
+    body.append(cells)
+  return markdown.table(['difference [95 %]', *measures], body)
 
 
 def make_learning_rates(curves: pd.DataFrame) -> str:
   """Returns the Markdown table of mean returns at the end by learning rate."""
   finals = final_returns(curves, 'task')
   means = finals.groupby(['algorithm', 'learning_rate']).mean().unstack()
-  lines = [['end, task policies', *(f'{rate:g}' for rate in means.columns)]]
-  lines.append(['---'] * len(lines[0]))
-  for algorithm in (n for n in NAMES if n in means.index):
-    cells = (f'{value:.2f}' for value in means.loc[algorithm])
-    lines.append([NAMES[algorithm], *cells])
-  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+  header = ['end, task policies', *(f'{rate:g}' for rate in means.columns)]
+  body = [
+    [name, *(f'{value:.2f}' for value in means.loc[algorithm])]
+    for algorithm, name in NAMES.items()
+    if algorithm in means.index
+  ]
+  return markdown.table(header, body)
 
 
 def make_tables(curves: pd.DataFrame) -> str:
@@ -259,12 +251,7 @@ def draw(curves: pd.DataFrame, path: str) -> None:
     curves: from `read`.
     path: of the picture.
   """
-  import matplotlib
-
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-
-  figure, axes = pyplot.subplots(2, 2, figsize=(13, 9))
+  figure, axes = drawing.open_pyplot().subplots(2, 2, figsize=(13, 9))
   titles = {'task': 'task policies', 'distilled': 'distilled policy'}
   for (left, right), (policy, title) in zip(axes, titles.items(), strict=True):
     _draw_curves(left, of_best(curves, policy))
@@ -273,20 +260,25 @@ def draw(curves: pd.DataFrame, path: str) -> None:
     right.set_title(f'Final returns of all runs, sorted: {title}')
   axes[0, 0].legend(frameon=False, fontsize=9)
   figure.tight_layout()
-  figure.savefig(path, dpi=90)
-  pyplot.close(figure)
+  drawing.save(figure, path, dpi=90)
+
+
+def _mean_with_interval(values):
+  if len(values) < 2:
+    return f'{values.mean():.2f}'
+  low, high = bootstrap.mean_interval(values, NUM_RESAMPLES)
+  return f'{values.mean():.2f} [{low:.2f}, {high:.2f}]'
 
 
 def _draw_curves(ax, rows):
-  num_tasks = 4
   for i, (algorithm, name) in enumerate(NAMES.items()):
     runs = rows[rows.algorithm == algorithm]
-    if runs.empty:
-      continue
-    runs = runs.pivot(index='env_frames', columns='seed', values='mean_return')
-    steps = runs.index / num_tasks / 1e3
-    ax.plot(steps, runs.mean(axis=1), color=f'C{i}', lw=2, label=name)
-    ax.plot(steps, runs, color=f'C{i}', lw=0.6, alpha=0.7)
+    if not runs.empty:
+      table = runs.pivot(
+        index='env_frames', columns='seed', values='mean_return'
+      )
+      curve = learning_curves.range_curve(table)
+      drawing.draw_curve(ax, curve, name, f'C{i}', 1e3 * NUM_TASKS)
   ax.set_xlabel('environment steps per task (thousands)')
   ax.set_ylabel('return, mean of tasks (thin: a seed)')
 
@@ -314,7 +306,7 @@ def main() -> None:
     curves = read()
     tables = make_tables(curves)
     if arguments.write:
-      markdown.write(README, tables, *MARKERS)
+      markdown.write(README, NAME, tables)
       draw(curves, FIGURE)
   except UserError as error:
     sys.exit(f'error: {error}')

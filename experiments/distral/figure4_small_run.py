@@ -16,14 +16,15 @@ import os
 import numpy as np
 import pandas as pd
 
-from core import (
-  actor_learner,
-  checkpointing,
-  config_flags,
-  environments,
-  evaluation,
-  test_mode,
-)
+from core import flags, modes
+from core.device import Device
+from core.evaluation import episodes
+from core.evaluation.episodes import Policy
+from core.evaluation.evaluate import load_newest
+from core.files import atomic_file
+from core.suites.task_environments import TaskEnvironments
+from core.suites.tasks import Tasks
+from core.training import train
 from distral.agent import Agent
 from distral.config import PRESETS, Config
 
@@ -42,24 +43,26 @@ def play(config: Config, player: Agent, point: int) -> pd.DataFrame:
   Returns:
     A row per task: task, mean_return, mean_length (agent steps).
   """
-  tasks = player.env_spec.task_names
-  protocol = environments.make_protocol(config, tasks)
-  task_id = np.repeat(np.arange(len(tasks), dtype=np.int32), NUM_EPISODES)
-  rows = evaluation.play_episodes(
-    environments.TaskEnvironments(tasks, task_id, protocol, False),
-    functools.partial(player.act, task_id),
-    player.initial_state,
+  tasks = Tasks.of(config)
+  task_id = np.repeat(np.arange(len(tasks.names), dtype=np.int32), NUM_EPISODES)
+  rows = episodes.play_episodes(
+    TaskEnvironments(tasks, task_id, is_training=False),
+    Policy(
+      functools.partial(player.act, task_id),
+      player.initial_state,
+      tasks.env_spec.zero_actions,
+    ),
     NUM_EPISODES,
     task_id,
-    tasks,
+    tasks.names,
     'whole episodes; sampled policy; raw rewards',
     1_000 * config.seed + point,
     config.num_action_repeats,
   )
-  episodes = pd.DataFrame(rows).groupby('task', sort=False)
+  by_task = pd.DataFrame(rows).groupby('task', sort=False)
   return pd.DataFrame(
     dict(
-      mean_return=episodes['return'].mean(), mean_length=episodes.length.mean()
+      mean_return=by_task['return'].mean(), mean_length=by_task.length.mean()
     )
   ).reset_index()
 
@@ -70,16 +73,16 @@ def run(config: Config) -> None:
   Args:
     config: of the whole run.
   """
-  tasks = environments.task_names(config.level_name)
-  protocol = environments.make_protocol(config, tasks)
-  spec = environments.env_spec(tasks, protocol)
-  agent = Agent(config, spec)
+  tasks, device = Tasks.of(config), Device.from_config(config)
+  agent = Agent(config, tasks.env_spec, device)
   policies = ['task']
   if agent.network.shared_column is not None:
     policies.append('distilled')
   players = {
     policy: Agent(
-      dataclasses.replace(config, mode='test', test_policy=policy), spec
+      dataclasses.replace(config, mode='test', test_policy=policy),
+      tasks.env_spec,
+      device,
     )
     for policy in policies
   }
@@ -91,28 +94,27 @@ def run(config: Config) -> None:
       continue
     if stop:
       stage = dataclasses.replace(config, stop_frames=stop)
-      if actor_learner.train(stage, agent, protocol) < stop:
+      if train.train(stage, agent, tasks) < stop:
         return  # Interrupted; the checkpoint is written.
     for policy, player in players.items():
       if stop:
-        test_mode.load_newest(config, player)
+        load_newest(config, player)
       rows = play(config, player, point)
       rows = rows.assign(point=point, env_frames=stop, policy=policy)
       curve = pd.concat([curve, rows], ignore_index=True)
-    with checkpointing.atomic_file(path) as file:
+    with atomic_file(path) as file:
       file.write(curve.to_csv(index=False, float_format='%.6g').encode())
 
 
 def main(unused_argv: list[str]) -> None:
   """Runs what the flags ask for."""
-  config = config_flags.resolve(Config, PRESETS)
-  tasks = environments.task_names(config.level_name)
-  protocol = environments.make_protocol(config, tasks)
-  info = config_flags.run_info(config, dataclasses.asdict(protocol))
-  config_flags.write_run_info(config.logdir, info)
-  run(config)
+  config = flags.resolve(Config, PRESETS)
+  if config.mode == 'benchmark':
+    modes.run(config, Agent)
+  else:
+    run(config)
 
 
 if __name__ == '__main__':
-  config_flags.define(Config, PRESETS)
-  config_flags.run(main)
+  flags.define(Config, PRESETS)
+  flags.run(main)

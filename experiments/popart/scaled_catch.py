@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from core import catch
+from core.environments import catch
 
 SCALES = (1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
 ACTION_ORDERS = tuple(itertools.permutations(range(3)))
@@ -72,3 +72,7 @@ times_1e1 = functools.partial(_make_vector_env, 3)
 times_1e2 = functools.partial(_make_vector_env, 4)
 times_1e3 = functools.partial(_make_vector_env, 5)
 times_1e4 = functools.partial(_make_vector_env, 6)
+SCALE_OF_TASK = {
+  f'experiments.popart.scaled_catch:{task}': scale
+  for task, scale in zip(TASKS, SCALES, strict=True)
+}

@@ -56,8 +56,6 @@ class ActTest(parameterized.TestCase):
       tf.nest.flatten(state), tf.nest.flatten(expected), strict=True
     ):
       np.testing.assert_allclose(found, wanted, atol=1e-5)
-    np.testing.assert_array_equal(output.baseline, np.zeros(B))
-    self.assertEqual(output.baseline.dtype, tf.float32)
     self.assertEqual(output.action.dtype, tf.int32)
     self.assertEqual(output.action.shape, (B,))
 

@@ -10,14 +10,13 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from core.actor_learner import Learner
 from core.errors import UserError
-from core.timing import Timer
-from distral.agent import Agent
+from core.experience.timing import Timer
+from core.training.learner import Learner
 from distral.config import ALGORITHMS
 from tests.distral.distral_test import softmax
 from tests.impala.vtrace_test import ground_truth
-from tests.runs import tiny_config
+from tests.runs import agent_of, tiny_config
 from tests.unrolls import SMALL_SPEC, learner_input, random_unroll
 
 T, B, A = 5, 6, 3
@@ -52,7 +51,7 @@ def make(name, spec=THREE_TASKS, **settings):
     value_regularization_cost=0.3,
   )
   config = tiny_config(ALGORITHMS[name], **{**defaults, **settings})
-  agent = Agent(config, spec)
+  agent = agent_of(config, spec)
   return config, agent, make_batch(agent)
 
 
@@ -340,6 +339,12 @@ class RefusedTest(parameterized.TestCase):
     flag = f'--{next(iter(settings))}'
     with self.assertRaisesRegex(UserError, f'^{flag}=.* 3 tasks'):
       make('kl_ent_2col', **settings)
+
+  @parameterized.parameters('conv', 'mlp')
+  def test_tasks_without_frames(self, torso):
+    spec = THREE_TASKS._replace(frame_shape=(), num_features=4)
+    with self.assertRaisesRegex(UserError, '^a: Distral needs frames'):
+      make('kl_ent_2col', spec, torso=torso)
 
   @parameterized.parameters(*ALGORITHMS)
   def test_distilled_policy_only_where_there_is_one(self, name):

@@ -8,10 +8,10 @@ import tempfile
 from unittest import mock
 
 import numpy as np
-from absl import flags
+from absl.flags import FlagValues
 from absl.testing import absltest, parameterized
 
-from core import config_flags
+from core import flags
 from core.errors import UserError
 from distral import experiment
 from distral.config import ALGORITHMS, DEBUG, PRESETS, Config
@@ -37,13 +37,18 @@ def config_of(logdir, preset=DEBUG, **changes):
 
 def main(*arguments):
   """Runs the experiment in this process, with flags of its own."""
-  values = flags.FlagValues()
-  config_flags.define(Config, PRESETS, values)
+  values = FlagValues()
+  flags.define(Config, PRESETS, values)
   argv = ['experiment', *arguments]
   values(argv)
-  config = config_flags.resolve
-  with mock.patch.object(
-    config_flags, 'resolve', lambda *args: config(*args, values, argv)
+  resolve, announce = flags.resolve, flags.announce
+  with (
+    mock.patch.object(
+      flags, 'resolve', lambda *args: resolve(*args, values, argv)
+    ),
+    mock.patch.object(
+      flags, 'announce', lambda *args: announce(*args, values, argv)
+    ),
   ):
     experiment.main([])
 
@@ -101,6 +106,13 @@ class RunTest(parameterized.TestCase):
     spent = np.arange(NUM_UPDATES) / NUM_UPDATES
     np.testing.assert_allclose(rates, 4e-4 * (1 - 5 / 6 * spent), rtol=1e-5)
 
+  def test_values_are_pulled_to_shared_ones_but_for_the_baselines(self):
+    # Distral's README, D3; the weight is appendix B.2's.
+    for name, preset in {'default': Config(), **ALGORITHMS}.items():
+      kind = 'none' if name.startswith('a3c') else 'shared'
+      self.assertEqual(preset.value_regularization, kind, name)
+      self.assertEqual(preset.value_regularization_cost, 0.005, name)
+
   def test_both_tasks_finish_episodes(self):
     rows = runs.rows(self.reference, 'episodes.csv')
     self.assertEqual({row['task'] for row in rows}, set(TASKS))
@@ -150,7 +162,7 @@ A3C = ('--preset=a3c', '--num_action_repeats=1', '--nouse_lstm')
 WRONG_INPUT = (
   ('alpha_above', ['--alpha_loss=1.5'], 'alpha_loss must be at most 1, not 1.'),
   ('alpha_below', ['--alpha_loss=-.1'], 'alpha_loss must be at least 0, not '),
-  ('alpha_nan', ['--alpha_loss=nan'], 'alpha_loss must be at '),
+  ('alpha_nan', ['--alpha_loss=nan'], 'alpha_loss must be a finite '),
   ('alpha_arch', ['--alpha_arch=2'], 'alpha_arch must be at most 1, not 2'),
   ('beta_zero', ['--beta=0'], 'beta must be at least .*, not 0'),
   ('beta_negative', ['--beta=-1'], 'beta must be at least .*, not -1'),
@@ -159,12 +171,12 @@ WRONG_INPUT = (
   (
     'grid_and_catch',
     ['--level_name=two_rooms/1/2,catch'],
-    'catch has frames .* 3 actions, two_rooms/1/2 .* 5: one agent needs the',
+    'catch has frames .* 3 actions, two_rooms/1/2 .* 5 actions: one agent',
   ),
   (
     'games',
     ['--level_name=pong,breakout'],
-    'breakout has .* 4 actions, pong .* 6: .*--full_action_space',
+    'breakout has .* 4 actions, pong .* 6 actions: .*--full_action_space',
   ),
   ('batch', ['--batch_size=7', LEVELS], '--batch_size=7: .* 2 tasks'),
   (

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from core.networks import scale_frames
+from core.networks.torsos import scale_frames
 from core.types import EnvOutput, EnvSpec, Observation
 from distral.networks import Network
 from tests.unrolls import SMALL_SPEC, random_unroll
@@ -270,7 +270,9 @@ class ColumnsTest(parameterized.TestCase):
       np.testing.assert_array_equal(same, expected)
 
   def test_sizes_of_the_a3c_column(self):
-    spec = EnvSpec((84, 84, 3), False, 9, 0, ('a', 'b'))
+    spec = EnvSpec(
+      task_names=('a', 'b'), num_actions=9, frame_shape=(84, 84, 3)
+    )
     network = make('conv', use_lstm=True, spec=spec)
     found = {
       variable.name.partition('/')[2]: tuple(variable.shape)
@@ -295,8 +297,24 @@ class ColumnsTest(parameterized.TestCase):
     layers = 2592 * 256 + 256 + 512 * 1024 + 1024
     self.assertEqual(sizes, 3 * [convolutions + layers + 257 * 9 + 257])
 
+  def test_convolutions_are_rectified(self):
+    column = make('conv').shared_column
+    frames = tf.random.stateless_uniform(
+      [1, 6, *SMALL_SPEC.frame_shape], (1, 2)
+    )
+    maps = column._convolutions(frames[0])
+    self.assertLess(np.min(maps), 0.0)
+    (layer,) = column._layers
+    x = np.maximum(layer(np.maximum(maps, 0.0).reshape(6, -1)), 0.0)
+    found = column(frames, tf.zeros([1, 6], tf.bool), ())
+    np.testing.assert_allclose(
+      found.logits[0], column._policy_head(x), rtol=1e-4, atol=1e-5
+    )
+
   def test_grid_column_has_two_layers_of_64(self):
-    network = make(spec=EnvSpec((1, 1, 63), False, 5, 0, ('a',)))
+    network = make(
+      spec=EnvSpec(task_names=('a',), num_actions=5, frame_shape=(1, 1, 63))
+    )
     shapes = {tuple(v.shape) for v in network.task_columns[0].variables}
     expected = {(63, 64), (64, 64), (64,), (64, 5), (5,), (64, 1), (1,)}
     self.assertEqual(shapes, expected)
@@ -347,7 +365,12 @@ class ColumnsTest(parameterized.TestCase):
     outputs = []
     for channels_first in (True, False):
       x = frames if channels_first else np.moveaxis(frames, 2, -1)
-      spec = EnvSpec(x.shape[2:], channels_first, 3, 0, ('a', 'b', 'c'))
+      spec = EnvSpec(
+        task_names=('a', 'b', 'c'),
+        num_actions=3,
+        frame_shape=x.shape[2:],
+        channels_first=channels_first,
+      )
       tf.random.set_seed(3)
       network = make('conv', spec=spec)
       env_outputs = EnvOutput((), (), done, Observation(np.uint8(x)))

@@ -1,7 +1,4 @@
-"""Compares 2 replicas with 1; replicas_test.py runs it by itself.
-
-TensorFlow cannot split the CPU into two devices once it has begun.
-"""
+"""Compares 2 replicas with 1; replicas_test.py runs it by itself."""
 
 import dataclasses
 import functools
@@ -11,10 +8,11 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from core import distribution
+from core.device import Device
 from core.errors import UserError
 from distral.agent import Agent
 from distral.config import ALGORITHMS, DEBUG
+from tests import two_devices
 from tests.runs import tiny_config, train
 from tests.unrolls import SMALL_SPEC, learner_input, random_unroll
 
@@ -30,7 +28,7 @@ def config_of(name: str, **settings):
   settings = {
     **dict(torso='mlp', use_lstm=False, num_environments=B, batch_size=B),
     **dict(unroll_length=T, beta=2.0, momentum=0.5, max_gradient_norm=2.0),
-    **dict(value_regularization_cost=0.3, xla='off'),
+    **dict(value_regularization_cost=0.3),
     **SETTINGS[name],
     **settings,
   }
@@ -48,64 +46,45 @@ def batch(agent: Agent, seed: int):
   return learner_input(unroll._replace(task_id=TASK_ID, core_state=states))
 
 
-def run(config) -> tuple[list, dict[str, np.ndarray]]:
+def run(name: str, device: Device) -> tuple[list, dict[str, np.ndarray]]:
   """Returns the metrics of each update and the variables after the last."""
-  agent = Agent(config, SMALL_SPEC)
-  metrics = []
-  for seed in range(NUM_UPDATES):
-    found = agent.update(batch(agent, seed), tf.constant(0.01))
-    metrics.append({name: x.numpy().tolist() for name, x in found.items()})
-  return metrics, {n: v.numpy() for n, v in agent.variables().items()}
+  agent = Agent(config_of(name), SMALL_SPEC, device)
+  batches = (batch(agent, seed) for seed in range(NUM_UPDATES))
+  return two_devices.update(agent, batches)
 
 
-def compare(name: str) -> dict:
-  """Returns what one and two replicas computed."""
-  expected, variables = run(config_of(name))
-  found, others = run(config_of(name, strategy='mirrored'))
-  assert others.keys() == variables.keys()
-  return dict(
-    expected=expected,
-    found=found,
-    largest={n: float(np.max(np.abs(v))) for n, v in variables.items()},
-    differences={
-      n: float(np.max(np.abs(v - variables[n]))) for n, v in others.items()
-    },
-  )
-
-
-def refusal(**settings) -> str:
+def refusal(device: Device, **settings) -> str:
   """Returns what the agent says to settings that two replicas cannot take."""
   try:
-    Agent(config_of('kl_1col', strategy='mirrored', **settings), SMALL_SPEC)
+    Agent(config_of('kl_1col', **settings), SMALL_SPEC, device)
   except UserError as error:
     return str(error)
   return ''
 
 
-def trained_frames() -> list[int]:
+def trained_frames(device: Device) -> list[int]:
   """Trains in two parts, the second from the first's checkpoint."""
   with tempfile.TemporaryDirectory() as logdir:
-    config = tiny_config(DEBUG, strategy='mirrored', xla='off', logdir=logdir)
+    config = tiny_config(DEBUG, logdir=logdir)
     return [
-      train(dataclasses.replace(config, stop_frames=stop)) for stop in (60, 100)
+      train(dataclasses.replace(config, stop_frames=stop), device)
+      for stop in (60, 100)
     ]
 
 
 def main() -> None:
   """Prints all of it as JSON."""
-  (cpu,) = tf.config.list_physical_devices('CPU')
-  tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-  )
+  two_devices.split_cpu()
   # One per process, as in a run: a second would count its collectives from the
   # same number and meet the first's, of other shapes.
-  distribution.make_strategy = functools.cache(distribution.make_strategy)
+  one, two = Device(xla='off'), Device('mirrored', xla='off')
   result = dict(
-    num_replicas=distribution.make_strategy('mirrored').num_replicas_in_sync,
-    refusals=[refusal(batch_size=size) for size in (4, 6, 10, 12)],
-    trained_frames=trained_frames(),
-    **{name: compare(name) for name in SETTINGS},
+    num_replicas=two.num_replicas,
+    refusals=[refusal(two, batch_size=size) for size in (4, 6, 10, 12)],
+    trained_frames=trained_frames(two),
   )
+  for name in SETTINGS:
+    result[name] = two_devices.compare(functools.partial(run, name), one, two)
   print(json.dumps(result))
 
 

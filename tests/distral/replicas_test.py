@@ -1,13 +1,9 @@
 """Two replicas equal one, and each gets rows of every task."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from tests import runs
+from tests import two_devices
 from tests.distral import replicas
 
 
@@ -15,16 +11,7 @@ class ReplicasTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    finished = subprocess.run(
-      [sys.executable, '-m', 'tests.distral.replicas'],
-      cwd=runs.ROOT,
-      capture_output=True,
-      text=True,
-      timeout=300,
-    )
-    if finished.returncode:
-      raise AssertionError(finished.stderr)
-    cls.result = json.loads(finished.stdout.splitlines()[-1])
+    cls.result = two_devices.result_of('tests.distral.replicas')
 
   @parameterized.parameters(*replicas.SETTINGS)
   def test_variables(self, name):

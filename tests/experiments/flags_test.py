@@ -4,9 +4,7 @@ Each plays some of its tasks: Atari on the real games, DeepMind Lab on a
 stand-in for the engine (tests/fake_deepmind_lab), what is trained alike.
 """
 
-import csv
 import dataclasses
-import functools
 import importlib
 import os
 import pathlib
@@ -16,14 +14,16 @@ import unittest
 from unittest import mock
 
 import numpy as np
-from absl import flags
+from absl.flags import FlagValues
 from absl.testing import absltest, parameterized
 
-from core import config_flags, dmlab, environments
-from core.actor import Actor
-from core.actor_learner import Learner
-from core.environments import TaskEnvironments
-from core.timing import Timer
+from core import flags
+from core.experience.actor import Actor
+from core.experience.timing import Timer
+from core.suites.task_environments import TaskEnvironments
+from core.suites.tasks import Tasks
+from core.training.learner import Learner
+from experiments.tables import published
 from tests import runs
 
 FOLDER = runs.ROOT / 'experiments'
@@ -67,22 +67,11 @@ def setUpModule():
 def parse(name, *arguments):
   """Returns the config of a flag file, of its folder's paper."""
   module = importlib.import_module(f'{pathlib.Path(name).parts[0]}.config')
-  values = flags.FlagValues()
-  config_flags.define(module.Config, module.PRESETS, values)
+  values = FlagValues()
+  flags.define(module.Config, module.PRESETS, values)
   argv = ['experiment', f'--flagfile={FOLDER / name}', *arguments]
   values(argv)
-  return config_flags.resolve(module.Config, module.PRESETS, values, argv)
-
-
-def world(config):
-  """Returns the tasks of a config, how they are played, and their spec."""
-  tasks = environments.task_names(config.level_name)
-  protocol = environments.make_protocol(config, tasks)
-  return tasks, protocol, env_spec(tasks, protocol)
-
-
-# 57 games take seconds to ask.
-env_spec = functools.cache(environments.env_spec)
+  return flags.resolve(module.Config, module.PRESETS, values, argv)
 
 
 def head(name):
@@ -119,19 +108,20 @@ class FlagFilesTest(parameterized.TestCase):
     # The network, its heads and its losses are the file's; its batch, and
     # compiling with XLA, would take minutes.
     config = dataclasses.replace(parse(name), unroll_length=2, xla='off')
-    tasks, protocol, spec = world(config)
-    task_id = np.unique(np.linspace(0, len(tasks) - 1, NUM_TASKS).astype(int))
+    tasks = Tasks.of(config)
+    num_tasks = len(tasks.names)
+    task_id = np.unique(np.linspace(0, num_tasks - 1, NUM_TASKS).astype(int))
     if name.startswith('distral/'):  # A network per task needs every task.
-      task_id = np.arange(len(tasks))
+      task_id = np.arange(num_tasks)
     config = dataclasses.replace(config, batch_size=len(task_id))
-    agent = runs.module_of(config, 'agent').Agent(config, spec)
+    agent = runs.agent_of(config, tasks.env_spec)
     before = {n: v.numpy() for n, v in agent.variables().items()}
     timer = Timer()
     actor = Actor(
       agent.act,
       agent.initial_state,
-      [TaskEnvironments(tasks, np.int32(task_id), protocol, True)],
-      spec,
+      [TaskEnvironments(tasks, np.int32(task_id), True)],
+      tasks.env_spec,
       config.unroll_length,
       config.seed,
       timer,
@@ -151,8 +141,9 @@ class FlagFilesTest(parameterized.TestCase):
   def test_rows_on_deepmind_lab(self):
     found = {}
     for name in NAMES:
-      tasks, _, spec = world(parse(name))
-      if dmlab.is_level(tasks[0]):
+      tasks = Tasks.of(parse(name))
+      if tasks.suites[0].name == 'dmlab30':
+        spec = tasks.env_spec
         size = (84, 84) if name.startswith('distral/') else (72, 96)
         self.assertEqual(spec.frame_shape, (*size, 3))
         self.assertEqual(spec.instruction_length, 16)
@@ -170,17 +161,12 @@ class PopArtTableTest(parameterized.TestCase):
 
   @parameterized.parameters(*FILES)
   def test_published_values_are_those_of_the_reference(self, name):
-    with open(FOLDER / 'reference' / 'popart_table_1.csv') as file:
-      table = list(csv.DictReader(x for x in file if not x.startswith('#')))
     agent = 'PopArt-IMPALA' if 'popart_impala' in name else 'IMPALA'
     suite = 'dmlab30' if 'dmlab30' in name else 'atari57'
-    suite += '_unclipped' if '_unclipped' in name else ''
-    values = [
-      row['value']
-      for row in table
-      if (row['agent'], row['suite'], row['source'])
-      == (agent, suite, 'Table 1')
-    ]
+    if '_unclipped' in name:
+      suite += '_unclipped'
+    table = published.select('popart', 'Table 1')
+    values = table.value[(table['row'] == agent) & (table.task == suite)]
     self.assertLen(values, 2)
     if name.endswith('impala_9_actions.flags'):
       self.assertIn('no row in Table 1', head(name))

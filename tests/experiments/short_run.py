@@ -29,15 +29,34 @@ def main() -> None:
   parser.add_argument('--learning_rate', type=float, default=0.1)
   parser.add_argument('--fails_while', default='', help='this file exists')
   parser.add_argument('--is_deaf', default='false', help='to SIGTERM')
-  flags = parser.parse_args()
+  parser.add_argument('--flagfile')
+  arguments = sys.argv[1:]
+  if path := parser.parse_known_args()[0].flagfile:
+    with open(path) as file:
+      arguments = file.read().splitlines() + arguments
+  flags = parser.parse_args(arguments)
   with open(os.path.join(flags.logdir, 'starts'), 'a') as file:
     file.write(f'{flags.mode} {os.getpid()} {time.time()}\n')
   if os.path.exists(flags.fails_while):
     sys.exit(f'error: {flags.fails_while} is in the way')
   if flags.mode == 'train':
     train(flags)
+  if flags.mode == 'benchmark':
+    benchmark(flags)
   with open(os.path.join(flags.logdir, 'starts'), 'a') as file:
     file.write(f'end {os.getpid()} {time.time()}\n')
+
+
+def benchmark(flags: argparse.Namespace) -> None:
+  """Writes what core's benchmark mode writes."""
+  rates = [0.5 * FRAMES_PER_SEC, FRAMES_PER_SEC, 3.0 * FRAMES_PER_SEC]
+  content = {
+    'config': {'stop_frames': 0, **vars(flags)},
+    'frames_per_sec': {'training': rates},
+    'peak_memory_gb': 0.5,
+  }
+  with open(os.path.join(flags.logdir, 'benchmark.json'), 'w') as file:
+    json.dump(content, file)
 
 
 def train(flags: argparse.Namespace) -> None:

@@ -1,16 +1,21 @@
 """A stand-in for DeepMind Lab's Python module, which has no wheel.
 
-It keeps the contract of the real one (google-deepmind/lab,
-python/dmlab_module.c, docs/users/python_api.md): which types it takes and
-gives, what raises what and when, hold-out levels, the level cache. What it
-plays is made up: each episode one side of the picture is bright, and every
-frame that looks to that side gives a reward of 1. Language levels say which.
+It keeps the contract of the real one, as its source (google-deepmind/lab,
+python/dmlab_module.c) and runs of it show: which types it takes and gives, what
+raises what and when, what takes the process down, hold-out levels, the level
+cache, the temporary folder. What it plays is made up: each episode one side of
+the picture is bright, and every frame that looks to that side gives a reward of
+1. Language levels say which. So are the levels tests/*_test that end badly.
 
 Tests put this folder on the path; spawned environments inherit the path.
 """
 
 import multiprocessing
 import os
+import pathlib
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,8 +41,11 @@ OTHER_LEVELS = (
   'explore_object_rewards',
 )
 SHIPPED_LEVELS = ('tests/', 'seekavoid_', 'nav_maze_', 'lt_')
-COMPILED = ('explore_', 'lasertag_', 'skymaze_', 'rooms_keys')
-SETTINGS = ('width', 'height', 'fps', 'mixerSeed')  # Whole numbers.
+# At a reset. Which of the suite's do so in the constructor too is not known
+# here; tests/early_map_test does.
+COMPILED = ('explore_', 'language_', 'lasertag_', 'skymaze_', 'rooms_keys')
+EARLY_MAP = 'tests/early_map_test'
+NO_INSTRUCTION = 'tests/no_instruction_test'
 
 labs = []  # Every Lab of this process, for tests to look into.
 
@@ -57,30 +65,50 @@ class Lab:
     for value, kind in ((level, str), (observations, list), (config, dict)):
       if type(value) is not kind:
         raise TypeError(f'must be {kind.__name__}, not {type(value).__name__}')
-    if renderer not in ('software', 'hardware'):
-      raise RuntimeError(f'Failed to set renderer "{renderer}"')
+    if renderer not in ('', 'software', 'hardware'):
+      raise RuntimeError(
+        'Failed to set renderer must be "hardware" or "software" actual '
+        f'"{renderer}"!'
+      )
     for name in [*config, *config.values()]:
       if not isinstance(name, str):
         raise TypeError('bad argument type for built-in operation')
-    for name in SETTINGS:
-      if name in config and not config[name].isdigit():
-        raise RuntimeError(f"Failed to apply setting '{name}'")
+    for name, value in config.items():
+      if name in SETTINGS and not SETTINGS[name](value):
+        raise RuntimeError(
+          f'Failed to apply setting \'{name} = {value}\' - "not {name}"'
+        )
     if multiprocessing.parent_process() and 'tensorflow' in sys.modules:
       raise RuntimeError('TensorFlow is in this process: Mesa would crash')
     self.level, self.config = level, dict(config)
     self.seeds, self.num_compiled = [], 0
     self._name = level.removeprefix(SUITE)
     self._load(config)
-    width, height = (int(config.get(n, 320)) for n in ('width', 'height'))
-    self._shape = (height, width, 3)
-    known = {'RGB_INTERLEAVED', 'INSTR', 'VEL.TRANS'}
+    self._level_cache = level_cache
+    # Removed by whoever made it.
+    self._owns_folder = not temp_folder
+    self._folder = temp_folder or tempfile.mkdtemp(prefix='dmlab_temp_folder_')
+    self._misbehave('constructor')
+    if level == EARLY_MAP:
+      try:
+        self._compile_map('map_0')
+      except Exception as error:
+        self._remove_folder()
+        raise SystemError(
+          f'{Lab} returned a result with an exception set'
+        ) from error
+    size = (int(config.get(*s)) for s in (('height', 240), ('width', 320)))
+    self._shape = (*size, 3)
+    self._known = {'RGB_INTERLEAVED', 'INSTR', 'VEL.TRANS'}
+    if level == NO_INSTRUCTION:
+      self._known.remove('INSTR')
     for name in observations:
-      if name not in known:
+      if name not in self._known:
+        self._remove_folder()
         raise ValueError(f"Unknown observation '{name}'.")
     self._observations = list(observations)
-    self._level_cache = level_cache
     self._status = 'uninitialized'
-    self._num_frames = self._num_calls = 0
+    self._num_frames = self._num_steps = self._num_calls = 0
     labs.append(self)
 
   def _load(self, config):
@@ -99,8 +127,7 @@ class Lab:
       )
 
   def reset(self, episode=-1, seed=None):
-    if self._status == 'closed':
-      raise RuntimeError('closed')
+    self._must_be_open()
     if seed is not None and not isinstance(seed, int):
       raise ValueError(
         f"'seed' must be int or None, was '{type(seed).__name__}'."
@@ -108,28 +135,27 @@ class Lab:
     self.seeds.append(seed)
     rng = np.random.default_rng(seed)
     self._seed = 0 if seed is None else seed
+    self._misbehave('reset')
     self._side = int(rng.integers(2))
     if self._name.startswith(COMPILED):
       self._compile_map(f'map_{self._side}')
-    self._num_frames = 0
+    self._num_frames = self._num_steps = 0
     self._status = 'running'
     return True
 
   def _compile_map(self, key):
-    with tempfile.TemporaryDirectory() as folder:
-      path = os.path.join(folder, 'map.pk3')
-      if self._level_cache and self._level_cache.fetch(key, path):
-        with open(path, 'rb') as file:
-          assert file.read() == key.encode()
-        return
-      self.num_compiled += 1
-      with open(path, 'wb') as file:
-        file.write(key.encode())
-      if self._level_cache:
-        self._level_cache.write(key, path)
+    path = pathlib.Path(self._folder, f'{key}.pk3')
+    if self._level_cache and self._level_cache.fetch(key, str(path)):
+      assert path.read_text() == key
+      return
+    self.num_compiled += 1
+    path.write_text(key)
+    if self._level_cache:
+      self._level_cache.write(key, str(path))
 
   def num_steps(self):
-    return self._num_frames
+    """Counts what was asked for, also beyond the episode's end."""
+    return self._num_steps
 
   def is_running(self):
     return self._status == 'running'
@@ -143,7 +169,10 @@ class Lab:
       raise ValueError('action must have shape (7)')
     if action.dtype != np.intc:
       raise ValueError('action must have dtype np.intc')
-    self._misbehave()
+    self._num_calls += 1
+    if self._num_calls == BAD_CALL:
+      self._misbehave('step')
+    self._num_steps += num_steps
     reward = 0.0
     for _ in range(num_steps):
       reward += float(np.sign(action[0]) == (-1, 1)[self._side])
@@ -153,11 +182,18 @@ class Lab:
         break
     return reward
 
-  def _misbehave(self):
-    self._num_calls += 1
-    if self._num_calls == BAD_CALL and self._name in BAD_ENDS:
+  def _misbehave(self, where):
+    if (self._name, where) in BAD_ENDS:
       print(f'raised at {time.time()}', file=sys.stderr, flush=True)
-      BAD_ENDS[self._name]()
+      BAD_ENDS[self._name, where](self._folder)
+
+  def _must_be_open(self):
+    if self._status == 'closed':
+      os.kill(os.getpid(), signal.SIGSEGV)
+
+  def _remove_folder(self):
+    if self._owns_folder:
+      shutil.rmtree(self._folder)
 
   def observations(self):
     if not self.is_running():
@@ -181,11 +217,13 @@ class Lab:
     return {name: found[name] for name in self._observations}
 
   def observation_spec(self):
-    return [
+    self._must_be_open()
+    specs = [
       {'name': 'RGB_INTERLEAVED', 'shape': self._shape, 'dtype': np.uint8},
       {'name': 'INSTR', 'shape': (), 'dtype': str},
       {'name': 'VEL.TRANS', 'shape': (3,), 'dtype': np.float64},
     ]
+    return [spec for spec in specs if spec['name'] in self._known]
 
   def action_spec(self):
     looks = (
@@ -202,8 +240,10 @@ class Lab:
       ]
     )
 
-  def fps(self):
-    return 60
+  def read_property(self, key):
+    if key != 'engine.fps':
+      raise KeyError(f"'{key}' not found.")
+    return '60'
 
   def events(self):
     return []
@@ -211,23 +251,61 @@ class Lab:
   def close(self):
     was_open = self._status != 'closed'
     self._status = 'closed'
+    if was_open:
+      self._remove_folder()
     return was_open
 
 
-def _fail():
+def _is_size(value):
+  return value.isdigit() and int(value) > 0 and int(value) % 4 == 0
+
+
+SETTINGS = {
+  'width': _is_size,
+  'height': _is_size,
+  'fps': str.isdigit,
+  'mixerSeed': lambda value: value.isdigit() and int(value) < 2**32,
+}
+
+
+def _fail(folder):
+  del folder
   raise ArithmeticError('the engine is lost')
 
 
-def _exit():
+def _exit(folder):
+  del folder
   os._exit(3)
 
 
-def _sleep():
+def _refuse_map(folder):
+  del folder
+  os._exit(1)
+
+
+def _abort(folder):
+  """As of an error in Lua."""
+  del folder
+  os.kill(os.getpid(), signal.SIGABRT)
+
+
+def _sleep(folder):
+  del folder
   time.sleep(60)
 
 
+def _compile(folder):
+  """A shell, and what it waits for; says the ids of both."""
+  file = os.path.join(folder, 'compiling')
+  script = f'sleep 600 & echo $$ $! > {file}.new; mv {file}.new {file}; wait'
+  subprocess.run(['sh', '-c', script], check=True)
+
+
 BAD_ENDS = {
-  'tests/failing_test': _fail,
-  'tests/dying_test': _exit,
-  'tests/sleeping_test': _sleep,
+  ('tests/failing_test', 'step'): _fail,
+  ('tests/dying_test', 'step'): _exit,
+  ('tests/sleeping_test', 'step'): _sleep,
+  ('tests/lua_error_test', 'constructor'): _abort,
+  ('tests/bad_map_test', 'reset'): _refuse_map,
+  ('tests/compiling_test', 'reset'): _compile,
 }

@@ -5,9 +5,8 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from core.types import Observation
-from impala.agent import Agent
 from tests.impala.vtrace_test import ground_truth
-from tests.runs import tiny_config
+from tests.runs import agent_of, tiny_config
 from tests.unrolls import (
   LANGUAGE_SPEC,
   SMALL_SPEC,
@@ -23,7 +22,7 @@ def make(spec=SMALL_SPEC, **settings):
   """Returns a config, an agent and a batch of unrolls for it."""
   config = tiny_config(**{'max_gradient_norm': 0.0, **settings})
   unroll = random_unroll(T, B, spec, config.use_lstm)
-  return config, Agent(config, spec), learner_input(unroll)
+  return config, agent_of(config, spec), learner_input(unroll)
 
 
 def gradients_of(agent, unroll):
@@ -285,7 +284,6 @@ class ActTest(absltest.TestCase):
     )
     for found, wanted in (
       (output.policy_logits, expected.policy_logits[0]),
-      (output.baseline, expected.values[0, :, 0]),
       (state[0], expected.core_state[0]),
       (state[1], expected.core_state[1]),
     ):

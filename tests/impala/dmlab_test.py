@@ -13,10 +13,10 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from core import environments, sources
-from core.networks import hash_words
-from core.timing import Timer
-from impala.agent import Agent
+from core.experience import sources
+from core.experience.timing import Timer
+from core.instructions import hash_words
+from core.suites.tasks import Tasks
 from impala.config import DEBUG
 from tests import runs
 
@@ -50,12 +50,6 @@ def lab_config(**changes):
   return runs.tiny_config(**{**small, **changes})
 
 
-def make_agent(config):
-  tasks = environments.task_names(config.level_name)
-  protocol = environments.make_protocol(config, tasks)
-  return Agent(config, environments.env_spec(tasks, protocol)), protocol
-
-
 def finish(config):
   """Runs the experiment; returns how it ended.
 
@@ -80,8 +74,8 @@ def finish(config):
 class ActorTest(absltest.TestCase):
   def test_unrolls_hold_the_instruction_of_each_frame(self):
     config = lab_config(torso='shallow', num_environments=3, unroll_length=7)
-    agent, protocol = make_agent(config)
-    actor = sources.make_actor(config, agent, protocol, Timer())
+    agent = runs.make_agent(config)
+    actor = sources.make_actor(config, agent, Tasks.of(config), Timer())
     self.addCleanup(actor.close)
     texts = {False: 'hat near red object', True: 'hat near blue object'}
     unrolls = [actor.collect(0) for _ in range(5)]
@@ -91,7 +85,7 @@ class ActorTest(absltest.TestCase):
     seen = set()
     for pair in unrolls:
       for unroll in pair:
-        frame, instruction = unroll.env_outputs.observation
+        frame, instruction, _ = unroll.env_outputs.observation
         width = len(unroll.task_id)
         self.assertEqual(frame.shape, (8, width, 72, 96, 3))
         self.assertEqual(instruction.shape, (8, width, 16))
@@ -156,7 +150,7 @@ class EndToEndTest(absltest.TestCase):
     )
     self.assertIn('test levels', rows[0]['protocol'])
     table = self._read('evaluation.md')
-    for part in (TESTED, 'impala_multitask_pbt', 'capped mean of 2'):
+    for part in (TESTED, 'Experts', 'capped mean of 2'):
       self.assertIn(part, table)
       self.assertIn(part[:12], self.testing.stdout)
 
@@ -192,19 +186,26 @@ class BadEndTest(parameterized.TestCase):
     self.assertLess(finished.time - float(raised[1]), 5.0)
     self.assertFalse(finished.left_children)
 
-  def test_missing_level_is_one_line(self):
+  @parameterized.named_parameters(
+    (
+      'missing',
+      'lab:no_such_level',
+      'DeepMind Lab cannot play no_such_level: .*Level not found',
+    ),
+    (
+      'bad_map',
+      'tests/bad_map_test',
+      'DeepMind Lab ended; tests/bad_map_test: exit code 1',
+    ),
+  )
+  def test_level_that_never_plays_is_one_line(self, level, message):
     config = lab_config(
-      logdir=self.create_tempdir().full_path,
-      torso='shallow',
-      level_name='lab:no_such_level',
+      logdir=self.create_tempdir().full_path, torso='shallow', level_name=level
     )
     finished = finish(config)
     self.assertEqual(finished.status, 1, finished)
     self.assertNotIn('Traceback', finished.stderr)
-    self.assertRegex(
-      finished.stderr.splitlines()[-1],
-      'error: DeepMind Lab cannot play lab:no_such_level: .*Level not found',
-    )
+    self.assertRegex(finished.stderr.splitlines()[-1], f'error: {message}')
     self.assertFalse(finished.left_children)
 
 

@@ -4,10 +4,10 @@ import dataclasses
 import glob
 import os
 
-from absl import flags
+from absl.flags import FlagValues
 from absl.testing import absltest, parameterized
 
-from core import config_flags
+from core import flags
 from impala import config as impala_config
 from impala.config import PRESETS, Config
 from tests import runs
@@ -17,11 +17,11 @@ FLAG_FILES = sorted(glob.glob(f'{runs.ROOT}/experiments/impala/*.flags'))
 
 def parse(*arguments: str) -> Config:
   """Returns the config of a command line."""
-  values = flags.FlagValues()
-  config_flags.define(Config, PRESETS, values)
+  values = FlagValues()
+  flags.define(Config, PRESETS, values)
   argv = ['experiment', *arguments]
   values(argv)
-  return config_flags.resolve(Config, PRESETS, values, argv)
+  return flags.resolve(Config, PRESETS, values, argv)
 
 
 class FlagFilesTest(parameterized.TestCase):

@@ -1,21 +1,18 @@
 """Tests of pixel_control/agent.py."""
 
 import dataclasses
-import json
-import subprocess
-import sys
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
-from pixel_control.agent import Agent, PixelControlHead, head_map_shape
+from pixel_control.agent import PixelControlHead, head_map_shape
 from pixel_control.config import DEBUG
-from popart import agent as popart_agent
 from popart import config as popart_config
+from tests import two_devices
 from tests.pixel_control.pixel_control_test import numpy_rewards, numpy_targets
-from tests.runs import ROOT, tiny_config
+from tests.runs import agent_of, tiny_config
 from tests.unrolls import (
   LANGUAGE_SPEC,
   SMALL_SPEC,
@@ -38,7 +35,7 @@ def make(spec=SMALL_SPEC, **settings):
   settings = {'xla': 'off', 'max_gradient_norm': 0.0, **settings}
   config = tiny_config(DEBUG, **settings)
   unroll = random_unroll(T, B, spec, config.use_lstm)
-  return config, Agent(config, spec), learner_input(unroll)
+  return config, agent_of(config, spec), learner_input(unroll)
 
 
 def gradients_of(agent, unroll, variables):
@@ -151,7 +148,12 @@ class HeadTest(parameterized.TestCase):
     with self.assertRaisesRegex(
       UserError, f'{shape[0]}x{shape[1]} frames .* do not divide'
     ):
-      Agent(config, spec)
+      agent_of(config, spec)
+
+  def test_refuses_tasks_without_frames(self):
+    spec = SMALL_SPEC._replace(frame_shape=(), num_features=4)
+    with self.assertRaisesRegex(UserError, '^a: pixel control needs frames'):
+      agent_of(tiny_config(DEBUG), spec)
 
 
 class LossTest(parameterized.TestCase):
@@ -245,6 +247,18 @@ class UpdateTest(parameterized.TestCase):
     for name, variable in agent.variables().items():
       self.assertTrue(np.any(before[name] != variable), name)
 
+  @parameterized.named_parameters(
+    ('initial', {}, 5.0),
+    ('lower_bound', dict(scale_lower_bound=6.0), 6.0),
+    ('upper_bound', dict(scale_upper_bound=4.0), 4.0),
+  )
+  def test_scale_is_the_configs(self, bounds, expected):
+    settings = dict(initial_second_moment=25.0, statistics_step_size=0.0)
+    _, agent, unroll = make(**settings, **bounds)
+    scale = agent.update(unroll, RATE)['scale']
+    np.testing.assert_allclose(scale, np.full(2, expected))
+    self.assertEqual(agent.statistics.second_moment.dtype, tf.float64)
+
   def test_xla_modes_agree(self):
     results = []
     for mode in ('off', 'auto', 'on'):
@@ -297,7 +311,7 @@ class ParityTest(parameterized.TestCase):
     spec = LANGUAGE_SPEC if use_lstm else SMALL_SPEC
     _, agent, unroll = make(spec, pixel_control_cost=0.0, **settings)
     config = tiny_config(popart_config.DEBUG, **settings)
-    parent = popart_agent.Agent(config, spec)
+    parent = agent_of(config, spec)
     np.testing.assert_equal(
       weights_of(agent.network.trainable_variables),
       weights_of(parent.network.trainable_variables),
@@ -347,25 +361,19 @@ class ParityTest(parameterized.TestCase):
 
 class ReplicasTest(absltest.TestCase):
   def test_two_equal_one(self):
-    finished = subprocess.run(
-      [sys.executable, '-m', 'tests.pixel_control.replicas'],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      timeout=300,
-    )
-    self.assertEqual(finished.returncode, 0, finished.stderr)
-    result = json.loads(finished.stdout.splitlines()[-1])
+    result = two_devices.result_of('tests.pixel_control.replicas')
     self.assertEqual(result['num_replicas'], 2)
-    for found, expected in zip(*result['metrics'], strict=True):
+    for found, expected in zip(
+      result['found'], result['expected'], strict=True
+    ):
       self.assertEqual(found.keys(), expected.keys())
       self.assertGreater(expected['pixel_control_loss'], 0.0)
       for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
-    for name, (difference, largest) in result['differences'].items():
+    for name, difference in result['differences'].items():
       self.assertLess(difference, 1e-5, name)
       if name.startswith('rmsprop_moment/'):  # The gradients themselves.
-        self.assertLess(difference, 1e-4 * largest, name)
+        self.assertLess(difference, 1e-4 * result['largest'][name], name)
 
 
 if __name__ == '__main__':

@@ -6,11 +6,13 @@ import os
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
+from absl.flags import FlagValues
 from absl.testing import absltest
 
-from core import config_flags, sources
-from core.timing import Timer
+from core import flags
+from core.experience import sources
+from core.experience.timing import Timer
+from core.suites.tasks import Tasks
 from pixel_control import pixel_control
 from pixel_control.config import ATARI57, DEBUG, PRESETS, Config
 from tests import runs, unrolls
@@ -20,11 +22,11 @@ FLAG_FILES = sorted(glob.glob(f'{runs.ROOT}/experiments/pixel_control/*.flags'))
 
 def parse(*arguments: str) -> Config:
   """Returns the config of a command line."""
-  values = flags.FlagValues()
-  config_flags.define(Config, PRESETS, values)
+  values = FlagValues()
+  flags.define(Config, PRESETS, values)
   argv = ['experiment', *arguments]
   values(argv)
-  return config_flags.resolve(Config, PRESETS, values, argv)
+  return flags.resolve(Config, PRESETS, values, argv)
 
 
 class FlagFilesTest(absltest.TestCase):
@@ -71,6 +73,12 @@ class FlagFilesTest(absltest.TestCase):
     for name, value in printed.items():
       self.assertEqual(getattr(config, name), value, name)
 
+  def test_weights_of_the_loss_are_those_of_the_readme(self):
+    # D1: on DeepMind Lab, whose figures these are, and on Atari.
+    for path in FLAG_FILES:
+      self.assertEqual(parse(f'--flagfile={path}').pixel_control_cost, 0.01)
+    self.assertEqual(parse('--preset=atari57').pixel_control_cost, 0.001)
+
 
 class EndToEndTest(absltest.TestCase):
   def test_trains_and_tests(self):
@@ -108,8 +116,8 @@ class AtariTest(absltest.TestCase):
       batch_size=2,
       unroll_length=12,
     )
-    agent, protocol = runs.make_agent(config), runs.protocol_of(config)
-    actor = sources.make_actor(config, agent, protocol, Timer())
+    agent = runs.make_agent(config)
+    actor = sources.make_actor(config, agent, Tasks.of(config), Timer())
     self.addCleanup(actor.close)
     (unroll,) = actor.collect(0)
     frames = unroll.env_outputs.observation.frame

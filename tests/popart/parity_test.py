@@ -4,9 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-from impala import agent as impala_agent
 from impala import config as impala_config
-from popart.agent import Agent
 from popart.config import DEBUG
 from tests.popart.agent_test import (
   RATE,
@@ -20,7 +18,7 @@ from tests.popart.agent_test import (
   set_statistics,
   weights_of,
 )
-from tests.runs import tiny_config
+from tests.runs import agent_of, tiny_config
 from tests.unrolls import (
   LANGUAGE_SPEC,
   SMALL_SPEC,
@@ -65,11 +63,11 @@ class ParityTest(parameterized.TestCase):
     for head in heads:
       if head == 'impala':
         config = tiny_config(impala_config.DEBUG, **settings)
-        agents.append(impala_agent.Agent(config, spec))
+        agents.append(agent_of(config, spec))
       else:
         frozen = dict(statistics_step_size=0.0)  # They stay at 0 and 1.
         config = tiny_config(DEBUG, value_head=head, **frozen, **settings)
-        agents.append(Agent(config, spec))
+        agents.append(agent_of(config, spec))
     return agents
 
   @parameterized.named_parameters(

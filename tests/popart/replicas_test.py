@@ -1,13 +1,9 @@
 """Two replicas equal one, statistics included."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 from absl.testing import absltest
 
-from tests import runs
+from tests import two_devices
 from tests.popart import replicas
 
 
@@ -15,16 +11,7 @@ class ReplicasTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    finished = subprocess.run(
-      [sys.executable, '-m', 'tests.popart.replicas'],
-      cwd=runs.ROOT,
-      capture_output=True,
-      text=True,
-      timeout=300,
-    )
-    if finished.returncode:
-      raise AssertionError(finished.stderr)
-    cls.result = json.loads(finished.stdout.splitlines()[-1])
+    cls.result = two_devices.result_of('tests.popart.replicas')
 
   def test_variables_and_statistics(self):
     self.assertEqual(self.result['num_replicas'], 2)

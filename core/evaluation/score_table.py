@@ -1,0 +1,180 @@
+"""Tables of evaluations beside random, human and published scores."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import rich.box
+import rich.table
+
+from core.evaluation.episodes import EvaluationRow
+from core.suites import scores
+from core.suites.tasks import SUITES, find_suite
+from core.suites.tasks import reference as find_reference
+
+_NONE = '-'
+
+
+class TaskScore(NamedTuple):
+  """What an evaluation says about one task.
+
+  Attributes:
+    task: str.
+    num_episodes: int.
+    mean: float, mean raw return.
+    standard_error: float, of the mean; NaN with one episode.
+    random: float, random play; NaN where no reference is known.
+    human: float, the human tester; likewise.
+    normalized: float, human-normalised percent; likewise.
+  """
+
+  task: str
+  num_episodes: int
+  mean: float
+  standard_error: float
+  random: float
+  human: float
+  normalized: float
+
+
+def score_tasks(
+  rows: Sequence[EvaluationRow], human_starts: bool = False
+) -> list[TaskScore]:
+  """Scores each task of an evaluation, in the order of its rows.
+
+  Args:
+    rows: of one evaluation.
+    human_starts: compare with random and human play from human starts.
+  """
+  results = []
+  for task in dict.fromkeys(row['task'] for row in rows):
+    returns = np.array([row['return'] for row in rows if row['task'] == task])
+    error, low, high, score = [np.nan] * 4
+    if len(returns) > 1:
+      error = returns.std(ddof=1) / np.sqrt(len(returns))
+    reference = find_reference(task, human_starts)
+    if reference is not None and reference.is_human:
+      low, high = reference.low, reference.high
+      score = scores.human_normalized_score(returns, low, high)
+    results.append(
+      TaskScore(task, len(returns), returns.mean(), error, low, high, score)
+    )
+  return results
+
+
+def score_table(
+  rows: Sequence[EvaluationRow], human_starts: bool = False
+) -> rich.table.Table:
+  """Draws the table of an evaluation for a terminal.
+
+  Args:
+    rows: of one evaluation; their protocols go into the caption.
+    human_starts: compare with human starts. Published columns are then left
+      out: they belong to no-op starts.
+
+  Returns:
+    A table with a line per task, and at its end the human-normalised
+    aggregates, in percent, of the tasks shown; also the mean of scores capped
+    at 100 where that is the suite's own.
+  """
+  header, body, footer, caption = _cells(rows, human_starts)
+  # Narrow, and folded rather than cut off: ten columns of an Atari game do not
+  # fit into a terminal of 80.
+  table = rich.table.Table(
+    caption=caption, box=rich.box.SIMPLE, padding=(0, 1, 0, 0)
+  )
+  for name in header:
+    justify = 'left' if name == header[0] else 'right'
+    table.add_column(name, justify=justify, overflow='fold')
+  for i, cells in enumerate([*body, *footer], start=1):
+    table.add_row(*cells, end_section=i == len(body))
+  return table
+
+
+def score_markdown(
+  rows: Sequence[EvaluationRow], human_starts: bool = False
+) -> str:
+  """Writes the table of `score_table` as Markdown."""
+  header, body, footer, caption = _cells(rows, human_starts)
+  ruler = ['---'] + ['---:'] * (len(header) - 1)
+  lines = [f'| {" | ".join(c)} |' for c in [header, ruler, *body, *footer]]
+  return '\n'.join([*lines, '', caption, ''])
+
+
+def _cells(rows, human_starts):
+  """Lays out header, body, footer (lists of cells) and caption."""
+  header = ['task', 'episodes', 'return', 'random', 'human', 'normalised %']
+  results = score_tasks(rows, human_starts)
+  tasks = {result.task for result in results}
+  owners = {find_suite(task) for task in tasks}
+  suites = [suite for suite in SUITES if suite in owners]
+  published = {} if human_starts else _published(suites, tasks)
+  body = []
+  for r in results:
+    error = _NONE if np.isnan(r.standard_error) else f'{r.standard_error:,.1f}'
+    numbers = [r.random, r.human, r.normalized]
+    numbers += [column.get(r.task, np.nan) for column in published.values()]
+    body.append(
+      [r.task, str(r.num_episodes), f'{r.mean:,.1f} ± {error}']
+      + [_format(number) for number in numbers]
+    )
+  is_capped = any(suite.aggregate == 'capped mean' for suite in suites)
+  footer = _aggregate_cells(results, published, is_capped)
+  protocols = ' / '.join(dict.fromkeys(row['protocol'] for row in rows))
+  names = [s.reference_name for s in suites if s.reference_name]
+  reference = 'human starts' if human_starts else ', '.join(names)
+  caption = f'{protocols}. Mean raw return ± standard error'
+  if reference:
+    caption += (
+      f'; reference scores: {reference}; last lines: human-normalised %'
+    )
+  caption += '.'
+  return header + list(published), body, footer, caption
+
+
+def _published(suites, tasks):
+  """Returns published mean returns of some of the tasks by method."""
+  columns = {}
+  for suite in suites:
+    columns |= suite.published()
+  return {name: c for name, c in columns.items() if tasks & c.keys()}
+
+
+def _aggregate_cells(results, published, is_capped):
+  """Aggregates our and each published agent's scores over the tasks shown."""
+  known = [r for r in results if not np.isnan(r.normalized)]
+  if not known:
+    return []
+  columns = [[r.normalized for r in known]]
+  for column in published.values():
+    columns.append(
+      [
+        scores.human_normalized_score(column[r.task], r.random, r.human)
+        for r in known
+        if r.task in column
+      ]
+    )
+  # An aggregate over fewer tasks would not compare.
+  aggregates = [
+    _aggregate(np.array([c])) if len(c) == len(known) else {} for c in columns
+  ]
+  names = ['mean', 'median'] + ['iqm'] * (len(known) > 1)
+  if is_capped:
+    names.append('capped mean')
+  return [
+    [f'{name} of {len(known)}', '', '', '', '']
+    + [_format(a[name]) if a else _NONE for a in aggregates]
+    for name in names
+  ]
+
+
+def _aggregate(score_matrix):
+  points = {
+    name: aggregate.point
+    for name, aggregate in scores.aggregate(score_matrix, seed=0).items()
+  }
+  return {**points, 'capped mean': np.minimum(score_matrix, 100.0).mean()}
+
+
+def _format(number):
+  return _NONE if np.isnan(number) else f'{number:,.1f}'

@@ -1,0 +1,40 @@
+"""What `--mode` names: training, testing, benchmark, start states."""
+
+from collections.abc import Callable
+from typing import Any
+
+from core.device import Device
+from core.evaluation import evaluate
+from core.run_config import RunConfig
+from core.suites.tasks import Tasks, describe_spec
+from core.training import benchmark
+from core.training import train as actor_learner
+
+
+def run(
+  config: RunConfig,
+  make_agent: Callable[..., Any],
+  train: Callable[..., int] = actor_learner.train,
+) -> None:
+  """Runs the mode that the config asks for.
+
+  Args:
+    config: a paper's Config.
+    make_agent: the paper's Agent: a function of config, EnvSpec and Device.
+    train: trains it; a function of config, agent and Tasks.
+
+  Raises:
+    UserError: what the user can mend.
+  """
+  tasks = Tasks.of(config)
+  env_spec = tasks.env_spec
+  print(f'{len(tasks.names)} tasks: {describe_spec(env_spec)}', flush=True)
+  agent = make_agent(config, env_spec, Device.from_config(config))
+  if config.mode == 'train':
+    train(config, agent, tasks)
+  elif config.mode == 'test':
+    evaluate.test(config, agent, tasks)
+  elif config.mode == 'save_start_states':
+    evaluate.save_states(config, agent, tasks)
+  else:
+    benchmark.benchmark(config, agent, tasks)

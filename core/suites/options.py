@@ -1,0 +1,48 @@
+"""What a run may say of its environments; every field is a flag."""
+
+import dataclasses
+
+from core.config import field
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteOptions:
+  """Tasks, and how they are played: the options of all suites."""
+
+  level_name: str = field(
+    'explore_goal_locations_small',
+    'A game (pong), several (pong,breakout), atari57; a level of DMLab-30 '
+    '(rooms_watermaze), several, dmlab30, another level of DeepMind Lab '
+    '(lab:seekavoid_arena_01); catch; a goal in two rooms (two_rooms/1/12); '
+    'a point mass (point_mass/2); or package.module:function for an '
+    'environment of your own.',
+  )
+  num_action_repeats: int = field(
+    4, 'Environment frames per agent step.', minimum=1
+  )
+  full_action_space: bool = field(
+    False,
+    "Atari: all 18 actions in every game instead of the game's own. "
+    'Source: full set for multi-task agents, Espeholt 2018, appendix G.1.',
+  )
+  width: int = field(96, 'Frame width, DeepMind Lab.', minimum=1)
+  height: int = field(72, 'Frame height, DeepMind Lab.', minimum=1)
+  action_set: str = field(
+    'impala',
+    'DeepMind Lab, impala: 9 actions (Espeholt 2018, appendix D.1); popart: '
+    '15 (Hessel 2018, table 2).',
+    choices=('impala', 'popart'),
+  )
+  dataset_path: str = field(
+    '',
+    'DeepMind Lab: folder of the pictures of Brady et al. 2008, which two '
+    'levels show; dummy: coloured squares.',
+    may_change=True,
+    changes_learning=False,
+  )
+  level_cache_dir: str = field(
+    '',
+    'DeepMind Lab: folder of compiled maps; empty: compile each time.',
+    may_change=True,
+    changes_learning=False,
+  )

@@ -1,0 +1,119 @@
+"""The learner: updates, and counts of frames and episodes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from core import checkpointing
+from core.errors import UserError
+from core.experience.timing import Timer
+from core.run_config import ActorLearnerConfig
+from core.types import Episode, Unroll
+
+
+class Learner:
+  """Applies updates and counts frames.
+
+  Attributes:
+    env_frames: environment frames learned from.
+    num_updates: updates made.
+  """
+
+  def __init__(self, config: ActorLearnerConfig, agent: Any, timer: Timer):
+    """Starts at frame 0."""
+    self.agent = agent
+    self.timer = timer
+    self.env_frames = 0
+    self.num_updates = 0
+    self._config = config
+
+  def step(
+    self, batch: Unroll
+  ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Makes one update.
+
+    Args:
+      batch: [T + 1, B, ...].
+
+    Returns:
+      The row of updates.csv; and by task name what the agent reports per task
+      (its metrics of shape [N]), empty if nothing.
+
+    Raises:
+      UserError: the loss or the gradient is not finite.
+    """
+    config = self._config
+    learning_rate = self.agent.learning_rate(self.env_frames)
+    with self.timer.phase('learner'):
+      inputs = batch._replace(
+        policy_version=(), env_outputs=batch.env_outputs._replace(info=())
+      )
+      inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+      metrics = self.agent.update(
+        inputs, tf.constant(learning_rate, tf.float32)
+      )
+      metrics, task_metrics = self._split(metrics)
+    self._check_finite(metrics)
+    lags = self.num_updates - batch.policy_version
+    num_steps = config.unroll_length * len(batch.task_id)
+    self.num_updates += 1
+    self.env_frames += num_steps * config.num_action_repeats
+    row = dict(
+      num_updates=self.num_updates,
+      env_frames=self.env_frames,
+      **metrics,
+      learning_rate=learning_rate,
+      policy_lag_mean=float(lags.mean()),
+      policy_lag_max=int(lags.max()),
+    )
+    return row, task_metrics
+
+  def _split(self, metrics):
+    """Fetches metrics and tells scalars from those that are per task."""
+    metrics = {name: value.numpy() for name, value in metrics.items()}
+    scalars = {n: float(v) for n, v in metrics.items() if v.ndim == 0}
+    vectors = {n: v for n, v in metrics.items() if v.ndim == 1}
+    if not vectors:
+      return scalars, {}
+    task_metrics = {
+      task: {name: float(vector[i]) for name, vector in vectors.items()}
+      for i, task in enumerate(self.agent.env_spec.task_names)
+    }
+    return scalars, task_metrics
+
+  def finished_episodes(self, batch: Unroll) -> list[Episode]:
+    """Lists the episodes that ended in entries 1 to T of a batch."""
+    info = batch.env_outputs.info
+    episodes = []
+    for t, column in np.argwhere(info.episode_done[1:]):
+      task_name = self.agent.env_spec.task_names[batch.task_id[column]]
+      num_steps = int(info.episode_step[t + 1, column])
+      episodes.append(
+        Episode(
+          env_frames=self.env_frames,
+          task_name=task_name,
+          episode_return=float(info.episode_return[t + 1, column]),
+          episode_length=num_steps * self._config.num_action_repeats,
+        )
+      )
+    return episodes
+
+  def get_state(self) -> dict[str, int]:
+    """Returns the counters."""
+    return dict(env_frames=self.env_frames, num_updates=self.num_updates)
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Goes on from `get_state`; an empty dict changes nothing."""
+    self.env_frames = state.get('env_frames', 0)
+    self.num_updates = state.get('num_updates', 0)
+
+  def _check_finite(self, metrics):
+    for name in ('total_loss', 'gradient_norm'):
+      if not math.isfinite(metrics[name]):
+        raise UserError(
+          f'update {self.num_updates + 1} at frame {self.env_frames}: {name} '
+          f'is {metrics[name]}; stopped, the last good checkpoint is kept in '
+          f'{checkpointing.directory_of(self._config.logdir)}'
+        )

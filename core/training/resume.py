@@ -1,0 +1,126 @@
+"""Checkpoints of runs: what is saved, and how a run goes on from it."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from core import checkpointing
+from core import config as configs
+from core.errors import UserError
+from core.run_config import RunConfig
+from core.training.records import Records
+
+
+def save(
+  config: RunConfig, learner: Any, source: Any, records: Records
+) -> None:
+  """Writes a checkpoint of everything that a resumed run needs.
+
+  Args:
+    config: a paper's Config.
+    learner: counters (`get_state`) and, in `agent`, the variables.
+    source: the actors' state, where it can be saved.
+    records: their lengths, so that a resume neither repeats nor loses a row.
+  """
+  variables = learner.agent.variables()
+  arrays = {f'agent/{name}': v.numpy() for name, v in variables.items()}
+  source_state = source.get_state()
+  arrays |= checkpointing.flatten({'source': source_state.pop('arrays')})
+  metadata = dict(
+    config=configs.describe(config),
+    task_names=learner.agent.env_spec.task_names,
+    records=records.state(),
+    source=source_state,
+    **learner.get_state(),
+  )
+  checkpointing.save(
+    checkpointing.directory_of(config.logdir),
+    learner.env_frames,
+    arrays,
+    metadata,
+    config.keep_checkpoints,
+  )
+
+
+def restore(
+  config: RunConfig, agent: Any, is_explored: bool = False
+) -> dict[str, Any]:
+  """Loads the newest checkpoint into the agent.
+
+  Args:
+    config: must equal the checkpoint's but for fields that may change.
+    agent: whose variables are set.
+    is_explored: whether a population may have changed, since the checkpoint,
+      the fields that it explores.
+
+  Returns:
+    The checkpoint's metadata, with `arrays` beside it; empty without one.
+
+  Raises:
+    UserError: the config differs, or an array does not fit the network.
+  """
+  directory = checkpointing.directory_of(config.logdir)
+  restored = checkpointing.restore_latest(directory, _warn, check_metadata)
+  if restored is None:
+    return {}
+  arrays, metadata, path = restored
+  # A field that is younger than the checkpoint had its default.
+  defaults = dataclasses.asdict(type(config)())
+  may_change = configs.names(config, may_change=True)
+  if is_explored:
+    may_change |= configs.names(config, explored=True)
+  checkpointing.check_config(
+    {**defaults, **metadata['config']},
+    json.loads(json.dumps(configs.describe(config))),
+    may_change,
+  )
+  load_variables(agent, arrays)
+  print(f'resuming {path} at frame {metadata["env_frames"]:,}', flush=True)
+  return {**metadata, 'arrays': arrays}
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+  """Refuses metadata that no run wrote.
+
+  Raises:
+    ValueError: naming the first bad entry.
+  """
+  kinds = dict(
+    config=dict,
+    env_frames=int,
+    num_updates=int,
+    task_names=list,
+    records=dict,
+    source=dict,
+  )
+  for name, kind in kinds.items():
+    if not isinstance(metadata.get(name), kind):
+      raise ValueError(f'its {name} is not of type {kind.__name__}')
+
+
+def load_variables(agent: Any, arrays: dict[str, np.ndarray]) -> None:
+  """Sets the agent's variables to a checkpoint's.
+
+  Args:
+    agent: whose variables are set.
+    arrays: those of a checkpoint.
+
+  Raises:
+    UserError: an array is missing or has another shape.
+  """
+  variables = {f'agent/{n}': v for n, v in agent.variables().items()}
+  for name, variable in variables.items():
+    found = arrays.get(name)
+    if found is None or found.shape != tuple(variable.shape):
+      shape = 'missing' if found is None else f'of shape {found.shape}'
+      raise UserError(
+        f'checkpoint: {name} is {shape}, the network has {variable.shape}: '
+        'give the flags it was trained with'
+      )
+    variable.assign(found)
+
+
+def _warn(message):
+  print(f'warning: {message}', flush=True)

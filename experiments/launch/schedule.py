@@ -1,0 +1,245 @@
+"""Runs a sweep: one process per run, a few at a time, until all are done."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+from core.errors import UserError
+from core.interrupt import Interrupt
+from experiments.launch import process, sweeps
+from experiments.launch.display import Display
+from experiments.runs import reader
+
+_POLL_SECS = 0.2
+_NUM_LAST_LINES = 10
+
+
+@dataclasses.dataclass
+class Job:
+  """A run as the launcher sees it.
+
+  Attributes:
+    run: what to do.
+    disk_state: what launch.json says.
+    state: waiting, running, done or failed.
+    process: at work; None for one that an earlier launcher started.
+    started: time.monotonic() of its start.
+    num_failures: of this launch.
+    reason: why it failed.
+  """
+
+  run: sweeps.PlannedRun
+  disk_state: process.State
+  state: str = 'waiting'
+  process: subprocess.Popen | None = None
+  started: float = 0.0
+  num_failures: int = 0
+  reason: str = ''
+
+  @property
+  def stage(self) -> int:
+    """Index of the first stage that is not done."""
+    return process.num_done(self.disk_state, self.run.stages)
+
+
+def launch(
+  sweep: sweeps.Sweep,
+  max_parallel: int,
+  retry_failed: bool,
+  display: Display,
+) -> list[Job]:
+  """Runs what is not done; returns when nothing is left or after Ctrl-C.
+
+  Args:
+    sweep: what to run.
+    max_parallel: processes at once.
+    retry_failed: try a failed run once more when no other waits.
+    display: shows the states.
+
+  Returns:
+    All jobs; those that still wait were interrupted.
+
+  Raises:
+    UserError: another launcher is at work, or LOGDIR cannot be written.
+  """
+  with process.lock(sweep.logdir), Interrupt() as interrupt:
+    jobs = [_find(run) for run in sweep.runs]
+    was_interrupted = False
+    while True:
+      for job in jobs:
+        if job.state == 'running':
+          _poll(job, interrupt.requested)
+      if interrupt.requested and not was_interrupted:
+        was_interrupted = True
+        _pass_on(jobs)
+      if not interrupt.requested:
+        _start_waiting(sweep, jobs, max_parallel, retry_failed)
+      display.update(jobs)
+      # One of an earlier launcher is ending anyhow; the next launch finds it.
+      if not any(
+        job.state == 'running' and (job.process or not interrupt.requested)
+        for job in jobs
+      ):
+        return jobs
+      time.sleep(_POLL_SECS)
+
+
+def run_sweep(path: str, max_parallel: int) -> sweeps.Sweep:
+  """Runs what a sweep file says, for scripts that use the runs.
+
+  Args:
+    path: of the sweep file.
+    max_parallel: processes at once.
+
+  Returns:
+    The sweep; all of its runs are done.
+
+  Raises:
+    UserError: the file is wrong, or a run failed or was interrupted.
+  """
+  sweep = sweeps.read(path)
+  with Display() as display:
+    jobs = launch(sweep, max_parallel, False, display)
+  if any(job.state != 'done' for job in jobs):
+    raise UserError('; '.join(report(jobs)))
+  return sweep
+
+
+def report(jobs: Sequence[Job]) -> list[str]:
+  """Returns lines about what failed, and one about all."""
+  lines = []
+  for job in jobs:
+    if job.state == 'failed':
+      lines.append(f'{job.run.name} failed: {job.reason}; {job.run.logdir}/log')
+      last = process.last_lines(job.run.logdir, _NUM_LAST_LINES)
+      lines += ['  ' + line for line in last]
+  counts = {
+    state: sum(job.state == state for job in jobs)
+    for state in ('done', 'failed')
+  }
+  total = f'{counts["done"]} of {len(jobs)} runs done'
+  if counts['failed']:
+    total += f', {counts["failed"]} failed'
+  if counts['done'] < len(jobs):
+    total += '; the same command goes on with the rest'
+  return [*lines, total]
+
+
+def _find(run):
+  """Returns the job of a run as an earlier launch left it."""
+  job = Job(run, process.read_state(run.logdir))
+  if process.is_alive(job.disk_state):
+    # Its launcher was killed and it is writing its last checkpoint. Its status
+    # will never be known, so its stage is started again when it has ended.
+    job.state, job.started = 'running', time.monotonic()
+  elif job.stage == len(run.stages):
+    job.state = 'done'
+  return job
+
+
+def _start_waiting(sweep, jobs, max_parallel, retry_failed):
+  """Starts runs as long as fewer than max_parallel are at work."""
+  num_running = sum(job.state == 'running' for job in jobs)
+  waiting = [job for job in jobs if job.state == 'waiting']
+  if retry_failed and not waiting:
+    waiting = [
+      job for job in jobs if job.state == 'failed' and job.num_failures < 2
+    ]
+  for job in waiting[: max(0, max_parallel - num_running)]:
+    _start(sweep, job)
+
+
+def _start(sweep, job):
+  run, stage = job.run, job.stage
+  try:
+    os.makedirs(run.logdir, exist_ok=True)
+    job.process = process.start(
+      run.stages[stage],
+      run.logdir,
+      sweep.environment,
+      f'stage {stage + 1} of {len(run.stages)}',
+    )
+  except OSError as error:
+    raise UserError(f'cannot start {run.name}: {error}') from error
+  job.state, job.started = 'running', time.monotonic()
+  job.disk_state.pid = job.process.pid
+  job.disk_state.create_time = process.create_time(job.process.pid)
+  process.write_state(run.logdir, job.disk_state)
+
+
+def _poll(job, is_interrupted):
+  """Moves a running job on if its process has ended."""
+  run, stage = job.run, job.stage
+  if job.process is None:
+    if not process.is_alive(job.disk_state):
+      job.state = 'waiting'
+    return
+  status = job.process.poll()
+  if status is None:
+    return
+  process.end_children(job.process)
+  reason = _why_not_done(run, stage, status)
+  if reason is None:
+    done = [process.identity(a) for a in run.stages[: stage + 1]]
+    job.disk_state.done = done
+  secs = job.disk_state.secs + time.monotonic() - job.started
+  job.disk_state.secs = round(secs, 1)
+  job.disk_state.pid, job.disk_state.create_time = 0, 0.0
+  job.process = None
+  process.write_state(run.logdir, job.disk_state)
+  if reason is None:
+    job.state = 'done' if job.stage == len(run.stages) else 'waiting'
+  elif is_interrupted:
+    job.state = 'waiting'
+  else:
+    job.state, job.reason = 'failed', reason
+    job.num_failures += 1
+
+
+def _why_not_done(run, stage, status):
+  """Returns why a stage that ended is not done, None if it is."""
+  if status < 0:
+    return f'killed by {signal.Signals(-status).name}'
+  if status:
+    return f'exit status {status}'
+  if run.modes[stage] != 'train':
+    return None
+  return missing_frames(run.logdir)
+
+
+def missing_frames(logdir: str) -> str | None:
+  """Tells whether training ended early although its status was 0.
+
+  A run that gets SIGINT or SIGTERM writes a checkpoint and ends with status 0,
+  as a finished one does; only the frames of its newest checkpoint tell them
+  apart.
+
+  Args:
+    logdir: of a training stage that ended with status 0.
+
+  Returns:
+    A line about what is missing, or None. Also None for a run without
+    checkpoints or run.json: there the status is believed.
+  """
+  try:
+    run = reader.read_run(logdir)
+  except UserError as error:
+    return str(error)
+  frames = run.checkpoint_frames
+  if not run.total or frames is None or frames >= run.total:
+    return None
+  return f'ended early, at frame {frames:,} of {run.total:,}'
+
+
+def _pass_on(jobs):
+  """Asks the runs to write a checkpoint and end.
+
+  Not those of an earlier launcher: its death told them so already, and a second
+  signal would end them without a checkpoint.
+  """
+  for job in jobs:
+    if job.process and job.process.poll() is None:
+      job.process.send_signal(signal.SIGINT)

@@ -1,0 +1,101 @@
+"""Small learners to export, and runs where packages are missing."""
+
+import dataclasses
+import gzip
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import impala.agent
+import impala.config
+import popart.agent
+import popart.config
+from experiments.speed import export
+from experiments.speed.export_all import Learner
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+# Together every network and loss of experiments/speed/export_all.py.
+LEARNERS = {
+  'shallow': Learner(
+    impala.agent.Agent,
+    dataclasses.replace(
+      impala.config.ATARI_EXPERT_SHALLOW, unroll_length=3, batch_size=2
+    ),
+    export.atari_spec(num_actions=6),
+  ),
+  'lstm': Learner(
+    impala.agent.Agent,
+    dataclasses.replace(
+      impala.config.DMLAB_SINGLE_LEVEL,
+      unroll_length=2,
+      batch_size=2,
+      momentum=0.5,
+      seed=4,  # Episodes begin before the last step.
+    ),
+    export.dmlab_spec(height=24, width=32, instruction_length=3),
+  ),
+  # The gradient is clipped, and three rollouts share two tasks.
+  'popart': Learner(
+    popart.agent.Agent,
+    dataclasses.replace(
+      popart.config.ATARI57,
+      torso='shallow',  # The deep one is above.
+      unroll_length=2,
+      batch_size=3,
+      max_gradient_norm=0.5,
+      statistics_step_size=0.1,
+    ),
+    export.atari_spec(num_actions=6, task_names=('one', 'other')),
+  ),
+}
+
+
+def write(name: str, folder: pathlib.Path) -> pathlib.Path:
+  """Exports a learner to a folder of its name in `folder`; returns that."""
+  export.export_learner(*LEARNERS[name], str(folder / name))
+  return folder / name
+
+
+def run_python(*args, without=('tensorflow',), cwd=ROOT):
+  """Runs Python where the packages `without` cannot be imported."""
+  with tempfile.TemporaryDirectory() as blocked:
+    for package in without:
+      path = pathlib.Path(blocked, f'{package}.py')
+      path.write_text(f'raise ImportError("no {package}")')
+    return subprocess.run(
+      [sys.executable, *args],
+      cwd=cwd,
+      env={
+        'PATH': os.environ['PATH'],
+        'PYTHONPATH': blocked,
+        'XLA_FLAGS': '--xla_backend_optimization_level=0',
+      },
+      capture_output=True,
+      text=True,
+      timeout=300,
+    )
+
+
+def read_program(folder: pathlib.Path) -> str:
+  return gzip.decompress((folder / 'learner.mlir.gz').read_bytes()).decode()
+
+
+def read_manifest(folder: pathlib.Path) -> dict:
+  return json.loads((folder / 'manifest.json').read_text())
+
+
+def num_weights(folder: pathlib.Path) -> int:
+  inputs = read_manifest(folder)['inputs']
+  shapes = [x['shape'] for x in inputs if x['name'].startswith('agent/')]
+  return sum(math.prod(shape) for shape in shapes)
+
+
+def change_manifest(folder: pathlib.Path, change) -> None:
+  """Calls `change` on the manifest and writes it again."""
+  manifest = read_manifest(folder)
+  change(manifest)
+  (folder / 'manifest.json').write_text(json.dumps(manifest))
