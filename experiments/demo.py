@@ -46,7 +46,10 @@ def main() -> None:
 def _run(command):
   print('\n$ ' + ' '.join(['python', *command[1:]]), flush=True)
   environment = {'TF_CPP_MIN_LOG_LEVEL': '3', **os.environ}
-  status = subprocess.run(command, env=environment, check=False).returncode
+  try:
+    status = subprocess.run(command, env=environment, check=False).returncode
+  except KeyboardInterrupt:  # The command has had it too, and said what it did.
+    status = 130
   if status:
     sys.exit(status)
 

@@ -14,7 +14,7 @@ class SuiteOptions:
     'A game (pong), several (pong,breakout), atari57; a level of DMLab-30 '
     '(rooms_watermaze), several, dmlab30, another level of DeepMind Lab '
     '(lab:seekavoid_arena_01); catch; a goal in two rooms (two_rooms/1/12); '
-    'a point mass (point_mass/2); or package.module:function for an '
+    'an id of Gymnasium (gym:CartPole-v1); or package.module:function for an '
     'environment of your own.',
   )
   num_action_repeats: int = field(
