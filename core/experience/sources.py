@@ -52,21 +52,25 @@ def make_actor(
     raise UserError(f'--num_groups={num_groups} exceeds --num_environments={n}')
   all_task_ids = assign_tasks(n * config.num_actors, len(tasks.names))
   task_ids = all_task_ids[index * n : (index + 1) * n]
-  groups = []
-  ends = np.cumsum(config.group_widths(len(tasks.names)))
-  for ids in np.split(task_ids, ends[:-1]):
-    with ignored_by_children():
-      groups.append(TaskEnvironments(tasks, ids, is_training=True))
   seed = 1_000_003 * config.seed + 10_007 * index + seed_offset
-  return Actor(
-    agent.act,
-    agent.initial_state,
-    groups,
-    agent.env_spec,
-    config.unroll_length,
-    seed % 2**30,
-    timer,
-  )
+  groups = []
+  with contextlib.ExitStack() as built:
+    ends = np.cumsum(config.group_widths(len(tasks.names)))
+    for ids in np.split(task_ids, ends[:-1]):
+      with ignored_by_children():
+        groups.append(TaskEnvironments(tasks, ids, is_training=True))
+        built.callback(groups[-1].close)
+    actor = Actor(
+      agent.act,
+      agent.initial_state,
+      groups,
+      agent.env_spec,
+      config.unroll_length,
+      seed % 2**30,
+      timer,
+    )
+    built.pop_all()
+  return actor
 
 
 def make_source(
@@ -77,23 +81,25 @@ def make_source(
   resume: dict[str, Any],
 ) -> 'SyncSource | AsyncSource':
   """Builds the source that `actor_mode` names, as the checkpoint left it."""
-  seed_offset = 7 * resume.get('num_updates', 0)
-  _warn_of_lag(config, len(tasks.names))
-  if config.actor_mode == 'async':
-    actors = [
-      make_actor(config, agent, tasks, timer, i, seed_offset)
-      for i in range(config.num_actors)
-    ]
-    return AsyncSource(config, actors, timer, resume.get('num_updates', 0))
-  if config.num_actors != 1:
+  if config.actor_mode == 'sync' and config.num_actors != 1:
     raise UserError(
       f'--actor_mode=sync has one actor, not {config.num_actors}; raise '
       '--num_environments instead'
     )
-  actor = make_actor(config, agent, tasks, timer, 0, seed_offset)
-  source = SyncSource(config, actor)
-  if resume and resume['config']['actor_mode'] == 'sync':
-    source.set_state({**resume['source'], 'arrays': resume['arrays']})
+  _warn_of_lag(config, len(tasks.names))
+  num_updates = resume.get('num_updates', 0)
+  actors = []
+  with contextlib.ExitStack() as built:
+    for i in range(config.num_actors):
+      actors.append(make_actor(config, agent, tasks, timer, i, 7 * num_updates))
+      built.callback(actors[-1].close)
+    if config.actor_mode == 'async':
+      source = AsyncSource(config, actors, timer, num_updates)
+    else:
+      source = SyncSource(config, actors[0])
+      if resume and resume['config']['actor_mode'] == 'sync':
+        source.set_state({**resume['source'], 'arrays': resume['arrays']})
+    built.pop_all()
   return source
 
 

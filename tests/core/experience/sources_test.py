@@ -229,6 +229,64 @@ class SourceTest(parameterized.TestCase):
       make_source(config, runs.make_agent(config))
 
 
+class UnfinishedTest(parameterized.TestCase):
+  """What was built before the rest cannot be is closed."""
+
+  @parameterized.named_parameters(
+    ('second_group', 'sync', '__init__', 2),
+    ('third_actor', 'async', '__init__', 5),
+    ('reset', 'sync', 'reset', 2),
+    ('reset_of_another_actor', 'async', 'reset', 4),
+  )
+  def test_closes_what_was_built(self, actor_mode, method, fails_at):
+    config = runs.tiny_config(actor_mode=actor_mode)
+    if actor_mode == 'async':
+      config = dataclasses.replace(config, num_actors=3)
+    agent, called = runs.make_agent(config), []
+    original = getattr(TaskEnvironments, method)
+
+    def fail_or_call(environments, *args, **kwargs):
+      called.append(environments)
+      if len(called) == fails_at:
+        raise KeyboardInterrupt
+      return original(environments, *args, **kwargs)
+
+    num_threads = threading.active_count()
+    with (
+      mock.patch.object(TaskEnvironments, method, fail_or_call),
+      self.assertRaises(KeyboardInterrupt),
+    ):
+      make_source(config, agent)
+    self.assertLen(called, fails_at)
+    if method == '__init__':
+      called.pop()
+    self.assertEqual({e.closed for e in called}, {True})
+    self.assertEqual(threading.active_count(), num_threads)
+
+  def test_a_checkpoint_that_does_not_fit(self):
+    config = runs.tiny_config()
+    agent, actors = runs.make_agent(config), []
+    make_actor = sources.make_actor
+
+    def make_and_keep(*args):
+      actors.append(make_actor(*args))
+      return actors[-1]
+
+    resume = dict(
+      num_updates=1,
+      config=dict(actor_mode='sync'),
+      source=dict(environments=[[], []], unroll_widths=[]),
+      arrays={},
+    )
+    with (
+      mock.patch.object(sources, 'make_actor', make_and_keep),
+      self.assertRaisesRegex(UserError, 'has no array'),
+    ):
+      make_source(config, agent, resume)
+    for group in actors[0].groups:
+      self.assertTrue(group.environments.closed)
+
+
 class TasksTest(absltest.TestCase):
   def test_every_task_is_played_and_recorded(self):
     with tempfile.TemporaryDirectory() as logdir:

@@ -62,6 +62,27 @@ class RefusedStartTest(RunsTest):
     assert_one_line(runs.Run(config_of(logdir, **changes)).finish(), message)
     self.assertEqual(os.listdir(logdir), ['lock'])
 
+  @parameterized.named_parameters(
+    ('run_json', 'run.json', b'{"starts": 1}', 'run.json is damaged'),
+    ('records', 'updates.csv', b'x' * 10_000, 'updates.csv is damaged'),
+    ('folder', 'tasks.csv', None, 'tasks.csv is not a file'),
+  )
+  def test_damaged_files_are_refused_before_anything_is_built(
+    self, name, content, message
+  ):
+    config = config_of(self.logdir(), stop_frames=40)
+    runs.train(config)
+    path = pathlib.Path(config.logdir, name)
+    if content is None:
+      path.mkdir()
+    else:
+      path.write_bytes(content)
+    before = self.files(config)
+    finished = runs.Run(dataclasses.replace(config, stop_frames=80)).finish()
+    assert_one_line(finished, message)
+    self.assertNotIn('building', finished.stdout)
+    self.assertEqual(self.files(config), before)
+
   def files(self, config):
     """Returns all files of the logdir by name, but for the lock."""
     return {
