@@ -29,7 +29,9 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAX_FILES = 16
 # What only a suite or its engine may say.
-SUITE_NAMES = re.compile('atari|dmlab|deepmind|two_rooms|catch|point_mass|_ale')
+SUITE_NAMES = re.compile(
+  'atari|dmlab|deepmind|two_rooms|catch|point_mass|_ale|dm_control|rwrl|control:'
+)
 
 
 def room_of(module: str) -> str:

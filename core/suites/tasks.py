@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from core.errors import UserError
 from core.suites.atari import Atari
 from core.suites.catch import Catch
+from core.suites.control import Control
 from core.suites.dmlab import DmLab
 from core.suites.gymnasium_ids import GymnasiumIds
 from core.suites.point_mass import PointMass
@@ -26,6 +27,7 @@ SUITES: tuple[Suite, ...] = (
   PointMass(),
   Atari(),
   GymnasiumIds(),
+  Control(),
   DmLab(),
   UserFunctions(),
 )
