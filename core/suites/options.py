@@ -15,8 +15,9 @@ class SuiteOptions:
     '(rooms_watermaze), several, dmlab30, another level of DeepMind Lab '
     '(lab:seekavoid_arena_01); catch; a goal in two rooms (two_rooms/1/12); '
     'an id of Gymnasium (gym:CartPole-v1); a task of DeepMind Control '
-    '(control:cartpole/swingup) or its 28 (control); or '
-    'package.module:function for an environment of your own.',
+    '(control:cartpole/swingup) or its 28 (control); one of the Real-World RL '
+    'challenge (rwrl:walker/walk/hard); or package.module:function '
+    'for an environment of your own.',
   )
   num_action_repeats: int = field(
     4, 'Environment frames per agent step.', minimum=1

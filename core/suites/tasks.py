@@ -16,6 +16,7 @@ from core.suites.control import Control
 from core.suites.dmlab import DmLab
 from core.suites.gymnasium_ids import GymnasiumIds
 from core.suites.point_mass import PointMass
+from core.suites.rwrl import RealWorld
 from core.suites.suite import Reference, Suite
 from core.suites.two_rooms import TwoRooms
 from core.suites.user import UserFunctions
@@ -28,6 +29,7 @@ SUITES: tuple[Suite, ...] = (
   Atari(),
   GymnasiumIds(),
   Control(),
+  RealWorld(),
   DmLab(),
   UserFunctions(),
 )

@@ -29,6 +29,7 @@ EXAMPLES = {
   'atari57': 'ms_pacman',
   'gymnasium': 'gym:CartPole-v1',
   'control': 'control:cartpole/swingup',
+  'rwrl': 'rwrl:cartpole/swingup/easy',
   'dmlab30': 'rooms_watermaze',
   'user': 'tests.user_environments:make_everything',
 }
@@ -98,7 +99,7 @@ class InterfaceTest(parameterized.TestCase):
       with self.assertRaisesRegex(UserError, f"unknown task '{name}'"):
         tasks.suite_of(name)
 
-  @parameterized.parameters('catch', 'atari57', 'control', 'dmlab30')
+  @parameterized.parameters('catch', 'atari57', 'control', 'rwrl', 'dmlab30')
   def test_the_suites_name_stands_for_its_tasks(self, name):
     (suite,) = (suite for suite in SUITES if suite.name == name)
     training = tasks.expand(name)
