@@ -296,6 +296,14 @@ class RealWorldEnvTest(parameterized.TestCase):
     self.assertEqual(outputs[:, -1].nonzero()[0].tolist(), [19])
     self.assertFalse(outputs[:, -2].any())
 
+  def test_actions_are_clipped_before_the_noise_too(self):
+    outputs = []
+    for action in (7.0, 1.0):
+      env = self.make('walker/walk', action_noise=0.5)
+      env.reset(seed=0)
+      outputs.append(self.run_steps(env, np.full([10, 6], action)))
+    np.testing.assert_array_equal(*outputs)
+
   def test_effects_are_of_control_steps(self):
     env = self.make('walker/walk', 'hard', ControlProtocol(4))
     single = self.make('walker/walk', 'hard')

@@ -20,19 +20,22 @@ from core.errors import EnvironmentFailure, UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
-# Builds environments, prints their processes' ids and waits.
+# A user's script: builds environments, prints their processes' ids and how many
+# of them ran its own import, and waits.
 SCRIPT = """
-import time
+import time, wave
 from core.environments.workers import WorkerVectorEnv
 from tests.core.environments.workers_test import ProcessEnv
 env = WorkerVectorEnv([ProcessEnv] * 3, 2)
+observations, _ = env.reset(seed=0)
 print(*[process.pid for process in env.processes], flush=True)
+print(observations[:, 1].sum(), flush=True)
 time.sleep(60)
 """
 
 
 class ProcessEnv(gymnasium.Env):
-  """Observes its process: id, whether it imported TensorFlow, its calls."""
+  """Observes its process: id, whether it ran the parent's script, calls."""
 
   observation_space = gymnasium.spaces.Box(0, np.inf, (3,), np.float32)
   action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
@@ -52,8 +55,8 @@ class ProcessEnv(gymnasium.Env):
 
   def _observe(self):
     self._num_calls += 1
-    has_tensorflow = float('tensorflow' in sys.modules)
-    return np.float32([os.getpid(), has_tensorflow, self._num_calls])
+    is_script = not sys.modules.keys().isdisjoint(('wave', 'tensorflow'))
+    return np.float32([os.getpid(), is_script, self._num_calls])
 
 
 class BrokenEnv(gymnasium.Env):
@@ -113,9 +116,7 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     for a, b in zip(env.step(actions)[:4], outputs[:4], strict=True):
       np.testing.assert_array_equal(a, b)
 
-  def test_rows_share_processes_without_tensorflow(self):
-    import tensorflow  # noqa: F401 - what the others must not inherit.
-
+  def test_rows_share_processes(self):
     env = self.make([ProcessEnv] * 5, 2)
     observations, _ = env.reset(seed=0)
     pids = [process.pid for process in env.processes]
@@ -173,9 +174,10 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     ('killed', signal.SIGKILL), ('interrupted', signal.SIGINT)
   )
   def test_parent_that_ends_takes_them_along(self, number):
+    script = self.create_tempfile(content=SCRIPT)
     with subprocess.Popen(
-      [sys.executable, '-c', SCRIPT],
-      cwd=ROOT,
+      [sys.executable, script.full_path],
+      env={**os.environ, 'PYTHONPATH': str(ROOT)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -183,6 +185,7 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     ) as parent:
       pids = list(map(int, parent.stdout.readline().split()))
       self.assertLen(pids, 2)
+      self.assertEqual(parent.stdout.readline(), '0.0\n')
       if number == signal.SIGINT:  # As a terminal sends it.
         for pid in pids:
           os.kill(pid, number)
