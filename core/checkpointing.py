@@ -5,6 +5,7 @@ A checkpoint is a NumPy .npz archive: arrays by name, and one JSON text named
 nor read.
 """
 
+import contextlib
 import io
 import itertools
 import json
@@ -215,4 +216,5 @@ def _remove_temporary_files(directory: str) -> None:
   """Remove what a killed run left half written."""
   for name in os.listdir(directory) if os.path.isdir(directory) else []:
     if name.endswith('.npz.tmp') and _NAME.fullmatch(name[: -len('.tmp')]):
-      os.remove(os.path.join(directory, name))
+      with contextlib.suppress(OSError):  # It is tidied, not needed.
+        os.remove(os.path.join(directory, name))

@@ -27,6 +27,7 @@ def atomic_file(path: str) -> Iterator[BinaryIO]:
   temporary = path + '.tmp'
   try:
     os.makedirs(folder, exist_ok=True)
+    refuse_pipe(temporary)
     with open(temporary, 'wb') as file:
       yield file
       file.flush()
@@ -76,6 +77,7 @@ def locked(folder: str) -> Iterator[None]:
     UserError: another process has it, or the folder cannot be written.
   """
   path = os.path.join(folder, 'lock')
+  refuse_pipe(path)
   try:
     os.makedirs(folder, exist_ok=True)
     file = open(path, 'a+')  # noqa: SIM115 - closed below.

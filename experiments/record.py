@@ -120,6 +120,8 @@ def _existing(logdir, name):
   path = os.path.join(logdir, name)
   if not os.path.exists(path):
     raise UserError(f'{path} is missing: train and test the run first')
+  if not os.path.isfile(path):
+    raise UserError(f'{path} is not a file')
   return path
 
 

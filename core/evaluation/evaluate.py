@@ -173,7 +173,7 @@ def _show(config, rows):
   console = rich.console.Console()
   if not console.is_terminal:
     console.width = 160
-  console.print(score_table.score_table(rows, human_starts))
+  console.print(score_table.score_table(rows, human_starts, console.width))
   markdown = score_table.score_markdown(rows, human_starts)
   with atomic_file(os.path.join(config.logdir, 'evaluation.md')) as file:
     file.write(markdown.encode())

@@ -1,10 +1,12 @@
 """Tables of evaluations beside random, human and published scores."""
 
+import collections
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import rich.box
+import rich.console
 import rich.table
 
 from core.evaluation.episodes import EvaluationRow
@@ -13,6 +15,10 @@ from core.suites.tasks import SUITES, find_suite
 from core.suites.tasks import reference as find_reference
 
 _NONE = '-'
+_OWN = ('episodes', 'return', 'random', 'human', 'normalised %')
+# Of a terminal's characters: beside all columns, and between two.
+_EDGES, _GAP = 3, 2
+_MIN_NAME = 12  # Names of tasks that are longer may be folded to this.
 
 
 class TaskScore(NamedTuple):
@@ -63,14 +69,17 @@ def score_tasks(
 
 
 def score_table(
-  rows: Sequence[EvaluationRow], human_starts: bool = False
-) -> rich.table.Table:
+  rows: Sequence[EvaluationRow], human_starts: bool = False, width: int = 160
+) -> rich.console.Group:
   """Draws the table of an evaluation for a terminal.
 
   Args:
     rows: of one evaluation; their protocols go into the caption.
     human_starts: compare with human starts. Published columns are then left
       out: they belong to no-op starts.
+    width: of the terminal. What does not fit stands in further tables below:
+      of a number that is broken at the end of a line, a part can be read for
+      the whole.
 
   Returns:
     A table with a line per task, and at its end the human-normalised
@@ -78,17 +87,14 @@ def score_table(
     at 100 where that is the suite's own.
   """
   header, body, footer, caption = _cells(rows, human_starts)
-  # Narrow, and folded rather than cut off: ten columns of an Atari game do not
-  # fit into a terminal of 80.
-  table = rich.table.Table(
-    caption=caption, box=rich.box.SIMPLE, padding=(0, 1, 0, 0)
-  )
-  for name in header:
-    justify = 'left' if name == header[0] else 'right'
-    table.add_column(name, justify=justify, overflow='fold')
-  for i, cells in enumerate([*body, *footer], start=1):
-    table.add_row(*cells, end_section=i == len(body))
-  return table
+  names, *numbers = zip(header, *body, *footer, strict=True)
+  parts = _share_out(numbers, width)
+  if len(parts) > 1:
+    own, published = numbers[: len(_OWN)], numbers[len(_OWN) :]
+    parts = [*_share_out(own, width), *_share_out(published, width)]
+  tables = [_draw(names, part, len(body), width) for part in parts]
+  tables[-1].caption = caption
+  return rich.console.Group(*tables)
 
 
 def score_markdown(
@@ -103,7 +109,6 @@ def score_markdown(
 
 def _cells(rows, human_starts):
   """Lays out header, body, footer (lists of cells) and caption."""
-  header = ['task', 'episodes', 'return', 'random', 'human', 'normalised %']
   results = score_tasks(rows, human_starts)
   tasks = {result.task for result in results}
   owners = {find_suite(task) for task in tasks}
@@ -129,15 +134,23 @@ def _cells(rows, human_starts):
       f'; reference scores: {reference}; last lines: human-normalised %'
     )
   caption += '.'
-  return header + list(published), body, footer, caption
+  return ['task', *_OWN, *published], body, footer, caption
 
 
 def _published(suites, tasks):
   """Returns published mean returns of some of the tasks by method."""
-  columns = {}
-  for suite in suites:
-    columns |= suite.published()
-  return {name: c for name, c in columns.items() if tasks & c.keys()}
+  found = [
+    (suite, name, column)
+    for suite in suites
+    for name, column in suite.published().items()
+    if tasks & column.keys()
+  ]
+  names = collections.Counter(name for _, name, _ in found)
+  return {
+    # The same name in two suites is not the same agent.
+    f'{name}, {suite.title}' if names[name] > 1 else name: column
+    for suite, name, column in found
+  }
 
 
 def _aggregate_cells(results, published, is_capped):
@@ -166,6 +179,40 @@ def _aggregate_cells(results, published, is_capped):
     + [_format(a[name]) if a else _NONE for a in aggregates]
     for name in names
   ]
+
+
+def _share_out(numbers, width):
+  """Deals columns out to tables that are not wider than the terminal."""
+  parts, room = [], 0
+  for column in numbers:
+    needed = _column_width(column) + _GAP
+    if needed > room:
+      parts.append([])
+      room = width - _EDGES - _MIN_NAME
+    parts[-1].append(column)
+    room -= needed
+  return parts
+
+
+def _draw(names, numbers, num_tasks, width):
+  """Draws some columns of numbers behind the names, which may be folded."""
+  table = rich.table.Table(box=rich.box.SIMPLE, padding=(0, 1, 0, 0))
+  widths = [_column_width(column) for column in numbers]
+  room = width - _EDGES - sum(widths) - _GAP * len(widths)
+  name_width = min(room, max(map(len, names)))
+  table.add_column(names[0], width=max(1, name_width), overflow='fold')
+  for column, wanted in zip(numbers, widths, strict=True):
+    table.add_column(column[0], justify='right', width=wanted, overflow='fold')
+  for i, cells in enumerate(zip(names, *numbers, strict=True)):
+    if i:
+      table.add_row(*cells, end_section=i == num_tasks)
+  return table
+
+
+def _column_width(column):
+  """Returns how wide a column must be for its cells and its title's words."""
+  title, *cells = column
+  return max(map(len, [*title.split(), *cells]))
 
 
 def _aggregate(score_matrix):

@@ -13,7 +13,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.evaluation.episodes import EvaluationRow, Policy, play_game
-from core.files import atomic_file
+from core.files import atomic_file, refuse_pipe
 from core.suites.tasks import Tasks, suite_of
 
 
@@ -36,6 +36,7 @@ def load_start_states(folder: str, game: str) -> dict[str, bytes]:
     names = [n for n in os.listdir(game_folder) if n.endswith('.bin')]
     for name in sorted(names, key=lambda n: (len(n), n)):
       path = os.path.join(game_folder, name)
+      refuse_pipe(path)
       with open(path, 'rb') as file:
         states[path] = file.read()
   except OSError as error:

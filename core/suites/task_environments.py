@@ -72,11 +72,13 @@ class TaskEnvironments(VectorEnv):
     self._spec = tasks.env_spec
     rows = [tasks.names[i] for i in self.task_id]
     num_threads = max(1, (os.cpu_count() or 1) // len(set(rows)))
-    self._envs = [
-      env
-      for _, group in itertools.groupby(rows, key=suite_of)
-      for env in tasks.make(list(group), is_training, num_threads)
-    ]
+    self._envs = []
+    try:
+      for _, group in itertools.groupby(rows, key=suite_of):
+        self._envs += tasks.make(list(group), is_training, num_threads)
+    except BaseException:
+      self.close()
+      raise
     ends = list(itertools.accumulate(env.num_envs for env in self._envs))
     self._slices = [
       slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)

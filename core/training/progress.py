@@ -76,12 +76,12 @@ class Progress:
     """Show the last state and give the terminal back."""
     if self._state:
       self._show()
-      self._state = None
     if self._live:
       self._live.stop()
 
   def _show(self) -> None:
     frames, frames_per_sec, episodes_by_task, note = self._state
+    self._state = None  # Not to be shown twice.
     share = min(1.0, frames / self._total)  # The last update may overshoot.
     counts = (
       f'{frames:,}/{self._total:,} frames ({share:.1%})',

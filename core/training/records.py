@@ -13,11 +13,9 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tensorboard.compat.proto import event_pb2, summary_pb2
-from tensorboard.summary.writer import event_file_writer
-
 from core.errors import UserError
 from core.files import atomic_file
+from core.training.event_file import EventFile
 from core.types import Episode
 
 _EPISODES, _UPDATES, _TASKS = 'episodes.csv', 'updates.csv', 'tasks.csv'
@@ -60,9 +58,16 @@ class Records:
     self._earlier_secs = state.get('wall_secs', 0.0)
     self._env_frames = state.get('env_frames', 0)
     self._started = time.monotonic()
-    with self._explained():
+    with _explained(logdir):
       os.makedirs(logdir, exist_ok=True)
-      self._check_earlier(state)
+      for name in self.check(logdir, resume_state):
+        print(
+          f'warning: {os.path.join(logdir, name)} is gone, and with it what '
+          f'was recorded up to frame {self._env_frames:,}; going on with a new '
+          'one',
+          flush=True,
+        )
+        state[name] = 0
       self._lengths = {n: state[n] for n in (_EPISODES, _UPDATES, _TASKS)}
       self._episodes = self._open(_EPISODES)
       self._updates = self._open(_UPDATES)
@@ -75,15 +80,36 @@ class Records:
           _EPISODE_COLUMNS
         )
       self._columns = self._read_columns() if state[_UPDATES] else None
-      self._events = event_file_writer.EventFileWriter(
-        logdir, max_queue_size=1000
-      )
-      # TensorBoard forgets the points from here on.
-      self._add_event(
-        self._env_frames + 1 if resume_state else 0,
-        session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START),
-      )
-      self._events.flush()
+      first_step = self._env_frames + 1 if resume_state else 0
+      self._events = EventFile(logdir, first_step)
+
+  @staticmethod
+  def check(logdir: str, resume_state: Mapping[str, Any] | None) -> list[str]:
+    """Refuses files that a run cannot go on in; changes none.
+
+    Args:
+      logdir: folder of the run.
+      resume_state: as for the constructor.
+
+    Returns:
+      The files that the checkpoint knows and that are gone.
+
+    Raises:
+      UserError: a file is not what the checkpoint says, or no file.
+    """
+    state, gone = resume_state or {}, []
+    for name in (_EPISODES, _UPDATES, _TASKS):
+      path = os.path.join(logdir, name)
+      if not os.path.exists(path):
+        gone += [name] * bool(state.get(name))
+        continue
+      if not os.path.isfile(path):
+        raise UserError(f'{path} is not a file: move it away')
+      if state.get(name):
+        checksum = state.get('checksums', {}).get(name)
+        with _explained(logdir):
+          _check_earlier(path, state[name], checksum)
+    return gone
 
   def episodes(self, episodes: Sequence[Episode], env_frames: int) -> None:
     """Record finished episodes.
@@ -95,7 +121,7 @@ class Records:
     """
     secs = self._wall_secs()
     rows = csv.writer(self._episodes, lineterminator='\n')
-    with self._explained():
+    with _explained(self._logdir):
       for e in episodes:
         rows.writerow([*e, secs])
         values = {
@@ -116,7 +142,7 @@ class Records:
       ValueError: the columns are not those of the first row.
     """
     row = {**row, 'wall_secs': self._wall_secs()}
-    with self._explained():
+    with _explained(self._logdir):
       if self._columns is None:
         self._columns = list(row)
         csv.writer(self._updates, lineterminator='\n').writerow(row)
@@ -128,6 +154,7 @@ class Records:
       self._updates.flush()
       values = {tag: row[tag] for tag in _UPDATE_TAGS if tag in row}
       self._add_scalars(row['env_frames'], values)
+      self._events.flush()
 
   @property
   def has_updates(self) -> bool:
@@ -145,7 +172,7 @@ class Records:
     """
     if not task_metrics:
       return
-    with self._explained():
+    with _explained(self._logdir):
       if self._tasks is None:
         self._tasks = self._open(_TASKS)
         columns = next(iter(task_metrics.values()))
@@ -163,7 +190,7 @@ class Records:
   def scalars(self, env_frames: int, values: Mapping[str, float]) -> None:
     """Show scalars in TensorBoard alone; there may be none."""
     if values:
-      with self._explained():
+      with _explained(self._logdir):
         self._add_scalars(env_frames, values)
 
   def state(self) -> dict[str, Any]:
@@ -178,7 +205,7 @@ class Records:
       'env_frames': self._env_frames,
       'checksums': {},
     }
-    with self._explained():
+    with _explained(self._logdir):
       for name, file in self._open_files().items():
         file.flush()
         os.fsync(file.fileno())
@@ -207,7 +234,7 @@ class Records:
 
   def close(self) -> None:
     """Flush and close all files."""
-    with self._explained():
+    with _explained(self._logdir):
       for file in self._open_files().values():
         file.close()
       self._events.close()
@@ -218,36 +245,6 @@ class Records:
 
   def _wall_secs(self) -> float:
     return round(self._earlier_secs + time.monotonic() - self._started, 3)
-
-  def _check_earlier(self, state: dict[str, Any]) -> None:
-    """Compares the files with the checkpoint's, all before any is cut."""
-    checksums = state.get('checksums', {})
-    for name in (_EPISODES, _UPDATES, _TASKS):
-      path = os.path.join(self._logdir, name)
-      if not state[name]:
-        continue
-      if not os.path.exists(path):
-        print(
-          f'warning: {path} is gone, and with it what was recorded up to frame '
-          f'{self._env_frames:,}; going on with a new one',
-          flush=True,
-        )
-        state[name] = 0
-        continue
-      found = os.path.getsize(path)
-      if found < state[name]:
-        raise UserError(
-          f'{path} has {found} bytes, but {state[name]} when the checkpoint '
-          'was written: put the whole file back or give another --logdir'
-        )
-      with open(path, 'rb') as file:
-        checksum = _checksum(file.fileno(), state[name])
-      if checksum != checksums.get(name, checksum):
-        raise UserError(
-          f'{path} is damaged: it is not what the run wrote before the '
-          'checkpoint. Put the file back, or move it away to go on with a new '
-          'one'
-        )
 
   def _open(self, name: str) -> io.TextIOBase:
     path = os.path.join(self._logdir, name)
@@ -262,26 +259,35 @@ class Records:
 
   def _add_scalars(self, env_frames: int, values: Mapping[str, float]) -> None:
     self._env_frames = max(self._env_frames, int(env_frames))
-    value = [
-      summary_pb2.Summary.Value(tag=tag, simple_value=float(scalar))
-      for tag, scalar in values.items()
-    ]
-    self._add_event(env_frames, summary=summary_pb2.Summary(value=value))
+    self._events.scalars(env_frames, values)
 
-  def _add_event(self, env_frames: int, **content: Any) -> None:
-    self._events.add_event(
-      event_pb2.Event(wall_time=time.time(), step=int(env_frames), **content)
+
+@contextlib.contextmanager
+def _explained(logdir: str) -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    reason = error.strerror or error
+    raise UserError(
+      f'cannot write the records in {logdir}: {reason}'
+    ) from error
+
+
+def _check_earlier(path: str, length: int, checksum: int | None) -> None:
+  """Compares the first bytes of a file with what a checkpoint says."""
+  found = os.path.getsize(path)
+  if found < length:
+    raise UserError(
+      f'{path} has {found} bytes, but {length} when the checkpoint was '
+      'written: put the whole file back or give another --logdir'
     )
-
-  @contextlib.contextmanager
-  def _explained(self) -> Iterator[None]:
-    try:
-      yield
-    except OSError as error:
-      reason = error.strerror or error
-      raise UserError(
-        f'cannot write the records in {self._logdir}: {reason}'
-      ) from error
+  with open(path, 'rb') as file:
+    found = _checksum(file.fileno(), length)
+  if checksum not in (None, found):
+    raise UserError(
+      f'{path} is damaged: it is not what the run wrote before the checkpoint. '
+      'Put the file back, or move it away to go on with a new one'
+    )
 
 
 def _checksum(descriptor: int, length: int) -> int:

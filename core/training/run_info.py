@@ -81,19 +81,33 @@ def write(logdir: str, info: dict[str, Any]) -> str:
     UserError: the folder or the file cannot be written.
   """
   path = os.path.join(logdir, 'run.json')
+  content = _add_starts(path, info)
+  with atomic_file(path) as file:
+    file.write(content)
+  return path
+
+
+def check(logdir: str) -> None:
+  """Refuses a logdir whose run.json is not what `write` writes.
+
+  Raises:
+    UserError: naming what is wrong.
+  """
+  _add_starts(os.path.join(logdir, 'run.json'), {})
+
+
+def _add_starts(path, info):
+  """Returns what to write into a file, its earlier starts included."""
   refuse_pipe(path)
   try:
-    os.makedirs(logdir, exist_ok=True)
     starts = _read_starts(path) if os.path.exists(path) else []
     text = json.dumps({**info, 'starts': starts}, indent=2) + '\n'
   except OSError as error:
-    raise UserError(f'cannot write to {logdir}: {error.strerror}') from error
+    raise UserError(f'cannot read {path}: {error.strerror}') from error
   except (ValueError, RecursionError) as error:
     reason = ' '.join(str(error).split())
     raise UserError(f'{path} is damaged ({reason}); move it away') from error
-  with atomic_file(path) as file:
-    file.write(text.encode())
-  return path
+  return text.encode()
 
 
 def _read_starts(path):

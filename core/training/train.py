@@ -44,9 +44,11 @@ def train(config: ActorLearnerConfig, agent: Any, tasks: Tasks) -> int:
     def closing(thing):
       return stack.enter_context(contextlib.closing(thing))
 
-    # What may be refused comes before anything is written.
+    # What may be refused comes before anything is built or written.
     stack.enter_context(locked(config.logdir))
+    run_info.check(config.logdir)
     state = resume.restore(config, agent)
+    Records.check(config.logdir, state.get('records'))
     learner.set_state(state)
     num_environments = config.num_actors * config.num_environments
     print(f'building {num_environments} environments', flush=True)

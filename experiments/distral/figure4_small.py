@@ -18,7 +18,7 @@ import pandas as pd
 
 from core.errors import UserError
 from core.files import atomic_file
-from experiments.distral.figure4_small_run import NUM_POINTS
+from experiments.distral.figure4_small_run import NUM_POINTS, read_curve
 from experiments.launch import process, schedule, sweeps
 from experiments.plots import drawing
 from experiments.runs import bootstrap, csv_files, learning_curves, reader
@@ -82,11 +82,7 @@ def record(sweep: sweeps.Sweep, num_parallel: int) -> None:
     path = os.path.join(run.logdir, 'curve.csv')
     if not os.path.exists(path):
       raise UserError(f'{path} is missing: --run goes on')
-    curve = csv_files.read(
-      path,
-      ('point', 'env_frames', 'mean_return', 'mean_length'),
-      ('task', 'policy'),
-    )
+    curve = read_curve(path)
     if curve.point.max() < NUM_POINTS:
       raise UserError(f'{path} is incomplete: --run goes on')
     means = curve.groupby(['policy', 'env_frames'])[

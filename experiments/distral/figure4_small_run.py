@@ -18,6 +18,7 @@ import pandas as pd
 
 from core import flags, modes
 from core.device import Device
+from core.errors import UserError
 from core.evaluation import episodes
 from core.evaluation.episodes import Policy
 from core.evaluation.evaluate import load_newest
@@ -27,6 +28,7 @@ from core.suites.tasks import Tasks
 from core.training import train
 from distral.agent import Agent
 from distral.config import PRESETS, Config
+from experiments.runs import csv_files
 
 NUM_POINTS = 10
 NUM_EPISODES = 10  # Of each task, policy and point.
@@ -67,12 +69,28 @@ def play(config: Config, player: Agent, point: int) -> pd.DataFrame:
   ).reset_index()
 
 
+def read_curve(path: str) -> pd.DataFrame:
+  """Reads curve.csv of a run, as far as it is.
+
+  Raises:
+    UserError: it is damaged, with the line.
+  """
+  numbers = ('point', 'env_frames', 'mean_return', 'mean_length')
+  return csv_files.read(path, numbers, ('task', 'policy'))
+
+
 def run(config: Config) -> None:
   """Trains from point to point and writes curve.csv after each.
 
   Args:
     config: of the whole run.
+
+  Raises:
+    UserError: curve.csv of an earlier start is damaged, or lacks points that
+      only an earlier checkpoint could give.
   """
+  path = os.path.join(config.logdir, 'curve.csv')
+  curve = read_curve(path) if os.path.exists(path) else pd.DataFrame()
   tasks, device = Tasks.of(config), Device.from_config(config)
   agent = Agent(config, tasks.env_spec, device)
   policies = ['task']
@@ -86,16 +104,21 @@ def run(config: Config) -> None:
     )
     for policy in policies
   }
-  path = os.path.join(config.logdir, 'curve.csv')
-  curve = pd.read_csv(path) if os.path.exists(path) else pd.DataFrame()
   stops = np.linspace(0, config.total_environment_frames, NUM_POINTS + 1)
+  batch_frames = config.batch_size * config.unroll_length
   for point, stop in enumerate(stops.astype(int).tolist()):
     if len(curve) and point <= curve.point.max():
       continue
     if stop:
       stage = dataclasses.replace(config, stop_frames=stop)
-      if train.train(stage, agent, tasks) < stop:
+      frames = train.train(stage, agent, tasks)
+      if frames < stop:
         return  # Interrupted; the checkpoint is written.
+      if frames >= stop + batch_frames * config.num_action_repeats:
+        raise UserError(
+          f'{path} has lost point {point}: the checkpoint is at frame '
+          f'{frames:,}. Put the file back or give another --logdir'
+        )
     for policy, player in players.items():
       if stop:
         load_newest(config, player)

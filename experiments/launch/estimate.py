@@ -7,6 +7,7 @@ is measured.
 """
 
 import dataclasses
+import math
 import os
 import signal
 import statistics
@@ -193,10 +194,14 @@ def _read(logdir):
   json_files.check_run(path, found)
   try:
     config = found['config']
-    return Measurement(
-      frames=config['stop_frames'] or config['total_environment_frames'],
-      frames_per_sec=statistics.median(found['frames_per_sec']['training']),
-      memory_gb=found['peak_memory_gb'],
+    numbers = (
+      config['stop_frames'] or config['total_environment_frames'],
+      statistics.median(found['frames_per_sec']['training']),
+      found['peak_memory_gb'],
     )
+    for number in numbers:
+      if not json_files.is_number(number) or not 0 < number < math.inf:
+        raise ValueError(f'{json_files.shorten(number)} is not positive')
   except (KeyError, TypeError, ValueError) as error:
     raise UserError(f'{path} is not of a benchmark: {error}') from error
+  return Measurement(*numbers)

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import psutil
 
 from core.errors import UserError
-from core.files import atomic_file
+from core.files import atomic_file, refuse_pipe
 from experiments.runs import csv_files, json_files
 
 _PR_SET_PDEATHSIG = 1  # From linux/prctl.h.
@@ -62,6 +62,7 @@ def lock(logdir: str) -> Iterator[None]:
     UserError: another launcher holds it, or it cannot be written.
   """
   path = os.path.join(logdir, 'launch.lock')
+  refuse_pipe(path)
   try:
     os.makedirs(logdir, exist_ok=True)
     file = open(path, 'a+', encoding='utf-8')  # noqa: SIM115
@@ -86,8 +87,9 @@ def read_state(logdir: str) -> State:
   """Reads launch.json; a fresh State where there is none.
 
   Raises:
-    UserError: the file is damaged.
+    UserError: the file is damaged, or the log could not be written to.
   """
+  refuse_pipe(os.path.join(logdir, 'log'))
   path = os.path.join(logdir, 'launch.json')
   content = json_files.read(path, if_missing={})
   content.pop('start_ticks', None)  # Instead of create_time, once.

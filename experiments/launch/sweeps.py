@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.errors import UserError
+from core.files import refuse_pipe
 
 REQUIRED = ('MODULE', 'FLAGFILE', 'OVERRIDES', 'SEEDS', 'LOGDIR')
 OPTIONAL = {'STAGES': ({},), 'ENVIRONMENT': {}}
@@ -100,6 +101,7 @@ def show_command(sweep: Sweep, arguments: Sequence[str]) -> str:
 
 
 def _read_constants(path):
+  refuse_pipe(path)
   try:
     variables = runpy.run_path(path)
   except OSError as error:

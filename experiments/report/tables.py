@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import UserError
+from core.files import refuse_pipe
 from core.suites import scores as core_scores
 from core.suites import tasks as suites
 from experiments.runs import grouping, scoring, wording
@@ -208,6 +209,9 @@ def videos(agents: Agents, page: str, limit_bytes: int) -> list[dict[str, Any]]:
   Returns:
     Dicts of name, link (relative path) and content: bytes, or None if the file
     is only linked.
+
+  Raises:
+    UserError: one cannot be read.
   """
   found = []
   for run in grouping.runs_of(agents):
@@ -215,11 +219,8 @@ def videos(agents: Agents, page: str, limit_bytes: int) -> list[dict[str, Any]]:
       if not name.endswith('.mp4') or name.endswith('.tmp.mp4'):
         continue
       path = os.path.join(run.folder, name)
-      content = None
-      if os.path.getsize(path) <= limit_bytes:
-        with open(path, 'rb') as file:
-          content = file.read()
-        limit_bytes -= len(content)
+      content = _read_up_to(limit_bytes, path)
+      limit_bytes -= len(content or b'')
       found.append(
         dict(
           name=f'{run.name}: {name[:-4]}',
@@ -228,6 +229,18 @@ def videos(agents: Agents, page: str, limit_bytes: int) -> list[dict[str, Any]]:
         )
       )
   return found
+
+
+def _read_up_to(limit_bytes, path):
+  """Returns what is in a file, None if that is more than the limit."""
+  refuse_pipe(path)
+  try:
+    if os.path.getsize(path) > limit_bytes:
+      return None
+    with open(path, 'rb') as file:
+      return file.read()
+  except OSError as error:
+    raise UserError(f'cannot read {path}: {error.strerror}') from error
 
 
 def _aggregate_rows(scores, published_returns):

@@ -7,7 +7,7 @@ A generated text `name` stands between the lines <!-- name: begin --> and
 from collections.abc import Container, Sequence
 
 from core.errors import UserError
-from core.files import atomic_file
+from core.files import atomic_file, refuse_pipe
 
 
 def table(
@@ -76,6 +76,7 @@ def write_all(texts: Sequence[tuple[str, str, str]]) -> None:
 
 
 def _read(path):
+  refuse_pipe(path)
   try:
     with open(path, encoding='utf-8', newline='') as file:
       return file.read()

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from core.errors import UserError
+from core.files import refuse_pipe
 from core.suites.tasks import SUITES
 
 FOLDER = str(pathlib.Path(__file__).resolve().parents[1] / 'reference')
@@ -56,6 +57,7 @@ def read(paper: str, folder: str = FOLDER) -> pd.DataFrame:
   if paper not in PAPERS:
     raise UserError(f'unknown paper {paper!r}; there are {", ".join(PAPERS)}')
   path = os.path.join(folder, f'{paper}.csv')
+  refuse_pipe(path)
   try:
     with open(path, newline='', encoding='utf-8') as file:
       rows = list(_parse(file, paper, path))

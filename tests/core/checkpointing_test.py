@@ -113,6 +113,11 @@ class SaveTest(CheckpointingTest):
       self.names(), ['checkpoint_000000000000020.npz', 'mine.tmp']
     )
 
+  def test_a_folder_in_the_place_of_a_leftover_is_no_hindrance(self):
+    os.makedirs(f'{self.folder}/checkpoint_000000000000010.npz.tmp')
+    self.save(20)
+    self.assertEqual(self.restore()[1]['env_frames'], 20)
+
   @parameterized.named_parameters(
     ('objects', np.asarray([None, {}], object)),
     ('bytes', np.asarray(b'ab\0')),

@@ -54,6 +54,14 @@ class AtomicFileTest(absltest.TestCase):
       for _ in self.write(b'one'):
         self.fail('It cannot be opened.')
 
+  def test_a_pipe_in_the_place_of_the_temporary_file(self):
+    self.folder.mkdir(parents=True)
+    pipe = pathlib.Path(f'{self.path}.tmp')
+    os.mkfifo(pipe)  # Writing to it would wait for ever.
+    with self.assertRaisesRegex(UserError, f'{pipe} is a named pipe'):
+      for _ in self.write(b'one'):
+        self.fail('It cannot be opened.')
+
 
 class LockedTest(absltest.TestCase):
   def hold(self, folder):
@@ -87,6 +95,13 @@ class LockedTest(absltest.TestCase):
     for _ in range(2):
       with files.locked(folder):
         pass
+
+  def test_a_pipe_in_the_place_of_the_lock(self):
+    folder = self.create_tempdir().full_path
+    os.mkfifo(f'{folder}/lock')
+    message = f'{folder}/lock is a named pipe'
+    with self.assertRaisesRegex(UserError, message), files.locked(folder):
+      pass
 
   def test_a_folder_that_cannot_be_made(self):
     file = self.create_tempfile().full_path

@@ -17,6 +17,8 @@ with start.quiet_tensorflow():
   os.write(2, b'noise of a library\\n')
   if sys.argv[2] == 'fails':
     raise ImportError('a library is missing')
+  if sys.argv[2] == 'is interrupted':
+    raise KeyboardInterrupt
 os.write(2, b'after it\\n')
 """
 
@@ -44,6 +46,11 @@ class QuietTest(parameterized.TestCase):
     self.assertEqual(status, 1)
     self.assertIn('noise of a library\n', stderr)
     self.assertIn('ImportError: a library is missing', stderr)
+
+  def test_ctrl_c_is_no_failure(self):
+    _, stderr = run('-c', PROGRAM, '/no/driver', 'is interrupted')
+    self.assertNotIn('noise', stderr)
+    self.assertIn('KeyboardInterrupt', stderr)
 
   @parameterized.named_parameters(
     ('where_there_is_a_gpu', '/', {}),

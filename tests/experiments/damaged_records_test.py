@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import pathlib
+import signal
 import sys
 import warnings
 from unittest import mock
@@ -85,6 +86,18 @@ COMMANDS = {
   'plots': [],
   'tables': [],
 }
+READ = {
+  'report': ('run', 'updates', 'episodes', 'tasks', 'evaluation', 'pong'),
+  'compare': ('run', 'updates', 'evaluation'),
+  'curves': ('run', 'updates', 'episodes'),
+  'plots': ('run', 'updates', 'episodes', 'tasks'),
+  'tables': ('run', 'updates', 'evaluation'),
+  'record': ('run', 'updates', 'episodes', 'tasks', 'evaluation'),
+}
+RECORDS = (
+  *('run.json', 'updates.csv', 'episodes.csv', 'tasks.csv', 'evaluation.csv'),
+  'pong.mp4',
+)
 # What a command does not read, or only the end of, need not stop it.
 UNREAD = {
   'compare': ('updates', 'tasks', 'episodes'),
@@ -96,32 +109,27 @@ UNREAD = {
 INCOMPLETE = 'error: A has no complete run: run (incomplete: '
 
 
-class DamagedRecordsTest(parameterized.TestCase):
+class CommandsTest(parameterized.TestCase):
+  """Has a folder with two runs, and runs commands there."""
+
+  is_of_tasks = False
+
   def setUp(self):
     super().setUp()
     self.enter_context(folders.working_in(self.create_tempdir().full_path))
     for folder in ('good', 'run'):
       fake_runs.write_run(folder, {'pong': 2.0})
 
-  def damage(self, name, content):
-    """Writes a file of the run, and of a recorded one that is like it."""
-    content = content.encode() if isinstance(content, str) else content
-    pathlib.Path('run', name).write_bytes(content)
-    if name == 'returns.csv':  # It stands for episodes.
-      os.remove('run/episodes.csv')
-
   def run_command(self, name):
     """Returns what a command says when it is refused, '' if it is not."""
     main = importlib.import_module(
       f'experiments.{name}'
-      + ('' if name in ('compare', 'curves') else '.__main__')
+      + ('' if name in ('compare', 'curves', 'record') else '.__main__')
     ).main
-    arguments = COMMANDS[name]
+    arguments = COMMANDS.get(name, ['run', 'impala/a/seed_1'])
     if name == 'plots':
       kind = 'statistics' if self.is_of_tasks else 'curves'
       arguments = [kind, 'run', '--out=plot.png']
-    if name == 'tables':
-      self.make_results()
     no_connections = mock.Mock(return_value=[])
     with (
       mock.patch.object(comparison, 'read_connections', no_connections),
@@ -136,7 +144,7 @@ class DamagedRecordsTest(parameterized.TestCase):
     return ''
 
   def make_results(self):
-    """Records the run as it is, and READMEs beside it."""
+    """Records the run as it is; returns the folder."""
     folder = pathlib.Path(recorded.RESULTS, 'impala', 'a', 'seed_1')
     folder.mkdir(parents=True)
     for path in pathlib.Path('run').iterdir():
@@ -145,6 +153,22 @@ class DamagedRecordsTest(parameterized.TestCase):
       if name.endswith('.csv') and name != 'evaluation.csv':
         name, content = f'{name}.gz', gzip.compress(content)
       (folder / name).write_bytes(content)
+    return folder
+
+  def assert_short(self, said):
+    self.assertNotIn('\n', said)
+    self.assertTrue(said.isprintable(), repr(said))
+    self.assertLess(len(said), 300)
+
+
+class DamagedRecordsTest(CommandsTest):
+  def damage(self, name, content):
+    """Writes a file of the run, and of a recorded one that is like it."""
+    content = content.encode() if isinstance(content, str) else content
+    pathlib.Path('run', name).write_bytes(content)
+    if name == 'returns.csv':  # It stands for episodes.
+      os.remove('run/episodes.csv')
+    self.make_results()
 
   @parameterized.named_parameters(
     (f'{command}_{damage}', command, damage)
@@ -152,7 +176,6 @@ class DamagedRecordsTest(parameterized.TestCase):
     for damage in RUN_JSON
   )
   def test_run_json(self, command, damage):
-    self.is_of_tasks = False
     self.damage('run.json', RUN_JSON[damage])
     said = self.run_command(command)
     self.assertRegex(said, '^error: .*run.json')
@@ -180,10 +203,46 @@ class DamagedRecordsTest(parameterized.TestCase):
     else:
       self.assertIn(table, UNREAD.get(command, ()))
 
-  def assert_short(self, said):
-    self.assertNotIn('\n', said)
-    self.assertTrue(said.isprintable(), repr(said))
-    self.assertLess(len(said), 300)
+
+class NotFilesTest(CommandsTest):
+  def setUp(self):
+    super().setUp()
+
+    def give_up(*unused):
+      raise TimeoutError('it waits for ever')
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    self.addCleanup(signal.signal, signal.SIGALRM, previous)
+    self.addCleanup(signal.alarm, 0)
+
+  @parameterized.named_parameters(
+    (f'{command}_{name}_{what}', command, name, what)
+    for command in (*COMMANDS, 'record')
+    for name in RECORDS
+    for what in ('pipe', 'folder', 'link_to_nowhere')
+  )
+  def test_ends_in_a_line_or_without_the_file(self, command, name, what):
+    path = pathlib.Path('run', name)
+    if command == 'tables':
+      path = self.make_results() / name
+      if name.endswith('.csv') and name != 'evaluation.csv':
+        path = path.with_name(f'{name}.gz')
+    path.unlink(missing_ok=True)
+    if what == 'pipe':
+      os.mkfifo(path)
+    elif what == 'folder':
+      path.mkdir()
+    else:
+      path.symlink_to('nowhere')
+    self.is_of_tasks = name == 'tasks.csv'
+    signal.alarm(30)
+    said = self.run_command(command)
+    signal.alarm(0)
+    if said:
+      self.assertStartsWith(said, 'error: ')
+      self.assert_short(said)
+    if what != 'link_to_nowhere':  # That is as if there were no file.
+      self.assertEqual(path.name in said, name.split('.')[0] in READ[command])
 
 
 if __name__ == '__main__':

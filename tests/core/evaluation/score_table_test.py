@@ -1,5 +1,6 @@
 """Tests of core/evaluation/score_table.py."""
 
+import collections
 import io
 import warnings
 from unittest import mock
@@ -154,17 +155,40 @@ class ScoreTableTest(parameterized.TestCase):
       self.assertIn(part, text)
     self.assertEqual(text.count('30 minutes'), 1)
 
-  @parameterized.parameters(60, 80, 140)
-  def test_nothing_is_cut_off_in_a_terminal(self, width):
-    rows = episodes('crazy_climber', 2.0, 4.0) + episodes('pong', 1.0)
+  @parameterized.product(
+    width=(60, 80, 100, 140, 200),
+    tasks=(
+      ('pong',),
+      ('crazy_climber', 'pong', 'montezuma_revenge'),
+      ('rooms_collect_good_objects_test', 'rooms_watermaze'),
+      ('video_pinball', 'rooms_collect_good_objects_test', 'catch'),
+    ),
+  )
+  def test_every_number_stands_whole_in_a_terminal(self, width, tasks):
+    rows = [row for task in tasks for row in episodes(task, 2.0, 123_456.7)]
     console = rich.console.Console(file=io.StringIO(), width=width)
-    console.print(score_table.score_table(rows))
-    text = console.file.getvalue()
-    self.assertNotIn('…', text)
-    self.assertLessEqual(max(map(len, text.splitlines())), width)
-    if width == 140:  # In less, words are broken where a line ends.
-      for word in ('crazy_climber', 'episodes', 'multi-task)', '136,950.0'):
-        self.assertIn(word, text)
+    console.print(score_table.score_table(rows, width=width))
+    lines = console.file.getvalue().splitlines()
+    self.assertLessEqual(max(map(len, lines)), width)
+    self.assertNotIn('…', console.file.getvalue())
+    found = collections.Counter(word for line in lines for word in line.split())
+    table = cells(score_table.score_markdown(rows))
+    for name, numbers in table.items():
+      for cell in numbers if name not in ('task', '---') else ():
+        for word in cell.split():
+          self.assertGreater(found[word], 0, (name, word))
+          found[word] -= 1
+    for word in ('task', 'episodes', 'return', 'random', 'normalised'):
+      self.assertGreater(found[word], 0, word)
+
+  def test_a_narrow_terminal_has_the_published_columns_below(self):
+    rows = episodes('pong', 14.6)
+    for width, num_tables in ((80, 2), (160, 1)):
+      console = rich.console.Console(file=io.StringIO(), width=width)
+      console.print(score_table.score_table(rows, width=width))
+      text = console.file.getvalue()
+      self.assertEqual(text.count('pong'), num_tables)
+      self.assertEqual(text.count('whole games'), 1)
 
   def test_value_that_was_not_published(self):
     # An aggregate of the other games would not compare.
@@ -195,6 +219,25 @@ class ScoreTableTest(parameterized.TestCase):
     )
     self.assertEqual(table['mean of 2'][4:], ['100.0', *['-'] * 8])
     self.assertIn("reference scores: 1-30 no-ops, DMLab-30's;", text)
+
+  def test_methods_of_one_name_in_two_suites_stay_apart(self):
+    rows = episodes('pong', 14.6) + episodes('rooms_watermaze', 54.0)
+    with (
+      mock.patch.object(
+        atari.Atari, 'published', return_value={'A': {'pong': 20.9}}
+      ),
+      mock.patch.object(
+        dmlab.DmLab,
+        'published',
+        return_value={'A': {'rooms_watermaze': 26.9}, 'B': {'pong': 1.0}},
+      ),
+    ):
+      table = cells(score_table.score_markdown(rows))
+    suites = [f'A, {s.title}' for s in (atari.Atari, dmlab.DmLab)]
+    self.assertEqual(table['task'][5:], [*suites, 'B'])
+    self.assertEqual(table['pong'][5:], ['20.9', '-', '1.0'])
+    self.assertEqual(table['rooms_watermaze'][5:], ['-', '26.9', '-'])
+    self.assertEqual(table['mean of 2'][5:], ['-', '-', '-'])
 
   def test_scores_are_numbers(self):
     (pong,) = score_table.score_tasks(episodes('pong', 0.0, 2.0))

@@ -154,6 +154,13 @@ class StartStatesTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, 'no start states .*pong'):
       start_states.load_start_states(self.folder, 'pong')
 
+  def test_a_named_pipe_is_an_error(self):
+    path = pathlib.Path(self.folder, 'pong', '1.bin')
+    path.parent.mkdir()
+    os.mkfifo(path)  # Reading it would wait for ever.
+    with self.assertRaisesRegex(UserError, f'{path} is a named pipe'):
+      start_states.load_start_states(self.folder, 'pong')
+
   def test_numbers_are_ordered_by_size(self):
     state = AleGame('pong', PROTOCOL).save_state()
     os.makedirs(f'{self.folder}/pong')

@@ -1,6 +1,9 @@
 """Tests of core/experience/sources.py."""
 
+import collections
+import contextlib
 import dataclasses
+import io
 import re
 import tempfile
 import threading
@@ -65,6 +68,67 @@ class SourceTest(parameterized.TestCase):
     for version in range(5):
       batch = source.next_batch(version, Interrupt())
       np.testing.assert_array_equal(batch.policy_version, [version] * 4)
+
+  @parameterized.parameters((16, 2), (6, 4), (8, 4), (3, 4))
+  def test_sync_lag(self, num_environments, batch_size):
+    source = self.make(
+      num_environments=num_environments, batch_size=batch_size, num_groups=1
+    )
+    lags = []
+    for version in range(40):
+      batch = source.next_batch(version, Interrupt())
+      lags += [*(version - batch.policy_version)]
+    self.assertEqual(max(lags), 1)
+
+  @parameterized.product(learner_secs=(0.0, 0.05), max_policy_lag=(2, 3))
+  def test_async_lag(self, learner_secs, max_policy_lag):
+    source = self.make(
+      actor_mode='async',
+      num_environments=32,
+      batch_size=2,
+      max_policy_lag=max_policy_lag,
+    )
+    lags = []
+    for version in range(40):
+      batch = source.next_batch(version, Interrupt())
+      lags += [*(version - batch.policy_version)]
+      time.sleep(learner_secs)
+    # Groups may end in another order than that in which they began.
+    self.assertLess(np.mean(lags), max_policy_lag + 0.5)
+    if learner_secs:
+      self.assertGreater(np.mean(lags), max_policy_lag - 0.5)
+
+  @parameterized.parameters('sync', 'async')
+  def test_groups_play_in_turn(self, actor_mode):
+    source = self.make(actor_mode=actor_mode, num_environments=16, batch_size=2)
+    actors = [source._actor] if actor_mode == 'sync' else source._actors
+    plays = collections.Counter()
+    for group in actors[0].groups:
+      collect = group.collect
+
+      def counted(version, group=group, collect=collect):
+        plays[group] += 1
+        return collect(version)
+
+      group.collect = counted
+    for version in range(80):
+      source.next_batch(version, Interrupt())
+    self.assertLen(plays, 8)
+    self.assertLess(max(plays.values()) - min(plays.values()), 5)
+
+  @parameterized.parameters('sync', 'async')
+  def test_says_what_lag_it_cannot_help(self, actor_mode):
+    for num_environments, message in ((100, ''), (200, 'groups of 4 ')):
+      printed = io.StringIO()
+      with contextlib.redirect_stdout(printed):
+        source = self.make(
+          actor_mode=actor_mode,
+          num_environments=num_environments,
+          batch_size=1,
+        )
+      self.assertIn(message, printed.getvalue())
+      self.assertEqual('warning' in printed.getvalue(), bool(message))
+      source.next_batch(0, Interrupt())
 
   def test_async_queue_is_bounded(self):
     source = self.make(actor_mode='async', queue_capacity=1)
@@ -163,6 +227,64 @@ class SourceTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(UserError, '2 tasks need at least as many'):
       make_source(config, runs.make_agent(config))
+
+
+class UnfinishedTest(parameterized.TestCase):
+  """What was built before the rest cannot be is closed."""
+
+  @parameterized.named_parameters(
+    ('second_group', 'sync', '__init__', 2),
+    ('third_actor', 'async', '__init__', 5),
+    ('reset', 'sync', 'reset', 2),
+    ('reset_of_another_actor', 'async', 'reset', 4),
+  )
+  def test_closes_what_was_built(self, actor_mode, method, fails_at):
+    config = runs.tiny_config(actor_mode=actor_mode)
+    if actor_mode == 'async':
+      config = dataclasses.replace(config, num_actors=3)
+    agent, called = runs.make_agent(config), []
+    original = getattr(TaskEnvironments, method)
+
+    def fail_or_call(environments, *args, **kwargs):
+      called.append(environments)
+      if len(called) == fails_at:
+        raise KeyboardInterrupt
+      return original(environments, *args, **kwargs)
+
+    num_threads = threading.active_count()
+    with (
+      mock.patch.object(TaskEnvironments, method, fail_or_call),
+      self.assertRaises(KeyboardInterrupt),
+    ):
+      make_source(config, agent)
+    self.assertLen(called, fails_at)
+    if method == '__init__':
+      called.pop()
+    self.assertEqual({e.closed for e in called}, {True})
+    self.assertEqual(threading.active_count(), num_threads)
+
+  def test_a_checkpoint_that_does_not_fit(self):
+    config = runs.tiny_config()
+    agent, actors = runs.make_agent(config), []
+    make_actor = sources.make_actor
+
+    def make_and_keep(*args):
+      actors.append(make_actor(*args))
+      return actors[-1]
+
+    resume = dict(
+      num_updates=1,
+      config=dict(actor_mode='sync'),
+      source=dict(environments=[[], []], unroll_widths=[]),
+      arrays={},
+    )
+    with (
+      mock.patch.object(sources, 'make_actor', make_and_keep),
+      self.assertRaisesRegex(UserError, 'has no array'),
+    ):
+      make_source(config, agent, resume)
+    for group in actors[0].groups:
+      self.assertTrue(group.environments.closed)
 
 
 class TasksTest(absltest.TestCase):

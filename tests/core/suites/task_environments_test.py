@@ -1,14 +1,17 @@
 """Tests of core/suites/task_environments.py; of Atari: atari_test.py."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from core.environments import catch, point_mass
+from core.suites.catch import Catch
 from core.suites.task_environments import TaskEnvironments, as_observation
 from core.types import Observation
+from tests import user_environments
 from tests.tasks import tasks_of
 from tests.user_environments import LoggingEnv
 
@@ -79,6 +82,23 @@ class TaskEnvironmentsTest(parameterized.TestCase):
   def test_closes_all(self):
     self.make((FIRST, SECOND), [0, 1]).close()
     self.assertEqual(LoggingEnv.calls, [('close', 1), ('close', 2)])
+
+  def test_closes_what_was_built_before_a_task_that_fails(self):
+    tasks, built = tasks_of(f'{USER}:make_catch', 'catch'), []
+    _ = tasks.env_spec
+
+    def make_and_keep(num_envs, is_training):
+      built.append(catch.make_vector_env(num_envs, is_training))
+      return built[-1]
+
+    with (
+      mock.patch.object(user_environments, 'make_catch', make_and_keep),
+      mock.patch.object(Catch, 'make', side_effect=KeyboardInterrupt),
+      self.assertRaises(KeyboardInterrupt),
+    ):
+      TaskEnvironments(tasks, np.array([0, 1], np.int32), is_training=True)
+    (env,) = built
+    self.assertTrue(env.closed)
 
   def test_synchronous_environments_step_when_received(self):
     envs = self.make(('catch',), [0, 0])

@@ -33,7 +33,7 @@ def assert_one_line(finished, message):
 class RefusedStartTest(RunsTest):
   @parameterized.named_parameters(
     ('learning_rate', dict(learning_rate=0.5), 'learning_rate was 0.0006'),
-    ('groups', dict(num_groups=99), 'num_groups was 2, is 99'),
+    ('groups', dict(num_groups=50), 'num_groups was 2, is 50'),
     ('actors', dict(num_actors=2), 'num_actors was 1, is 2'),
   )
   def test_leaves_the_records_as_they_were(self, changes, message):
@@ -54,13 +54,34 @@ class RefusedStartTest(RunsTest):
       ),
       '2 tasks need at least as many',
     ),
-    ('groups', dict(num_groups=99), '--num_groups=99 exceeds'),
+    ('groups', dict(num_groups=50), '--num_groups=50 exceeds'),
     ('actors', dict(num_actors=2), 'sync has one actor, not 2'),
   )
   def test_a_first_start_writes_nothing(self, changes, message):
     logdir = os.path.join(self.logdir(), 'run')
     assert_one_line(runs.Run(config_of(logdir, **changes)).finish(), message)
     self.assertEqual(os.listdir(logdir), ['lock'])
+
+  @parameterized.named_parameters(
+    ('run_json', 'run.json', b'{"starts": 1}', 'run.json is damaged'),
+    ('records', 'updates.csv', b'x' * 10_000, 'updates.csv is damaged'),
+    ('folder', 'tasks.csv', None, 'tasks.csv is not a file'),
+  )
+  def test_damaged_files_are_refused_before_anything_is_built(
+    self, name, content, message
+  ):
+    config = config_of(self.logdir(), stop_frames=40)
+    runs.train(config)
+    path = pathlib.Path(config.logdir, name)
+    if content is None:
+      path.mkdir()
+    else:
+      path.write_bytes(content)
+    before = self.files(config)
+    finished = runs.Run(dataclasses.replace(config, stop_frames=80)).finish()
+    assert_one_line(finished, message)
+    self.assertNotIn('building', finished.stdout)
+    self.assertEqual(self.files(config), before)
 
   def files(self, config):
     """Returns all files of the logdir by name, but for the lock."""

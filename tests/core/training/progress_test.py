@@ -81,6 +81,12 @@ class ProgressTest(parameterized.TestCase):
     shown.close()
     self.assertLen(self.lines(), 2)
 
+  def test_close_does_not_repeat_what_was_shown(self):
+    shown = self.show(['pong'], interval_secs=1000.0)
+    shown.update(100, 1.0, {})
+    shown.close()
+    self.assertLen(self.lines(), 1)
+
   def test_every_update_without_interval(self):
     shown = self.show(['pong'])
     for frames in (100, 200, 300):

@@ -13,7 +13,6 @@ import time
 import numpy as np
 from absl.testing import absltest, parameterized
 from tensorboard.backend.event_processing import event_accumulator
-from tensorboard.summary.writer import event_file_writer
 
 from core.errors import UserError
 from core.training import records
@@ -39,12 +38,6 @@ class RecordsTest(parameterized.TestCase):
     super().setUp()
     self.logdir = os.path.join(
       self.enter_context(tempfile.TemporaryDirectory()), 'run'
-    )
-    # Writers of one second are read in the order of their numbers as text, so
-    # the ninth and tenth of a process would change places.
-    numbers = event_file_writer.AtomicCounter(0)
-    self.enter_context(
-      absltest.mock.patch.object(event_file_writer, '_global_uid', numbers)
     )
 
   def open(self, resume_state=None):

@@ -83,6 +83,7 @@ class RunInfoTest(parameterized.TestCase):
   def test_a_second_start_keeps_the_first(self):
     logdir = os.path.join(self.folder, 'new', 'folder')
     for number in range(3):
+      run_info.check(logdir)
       path = run_info.write(logdir, {'number': number})
     with open(path, encoding='utf-8') as file:
       info = json.load(file)
@@ -103,8 +104,10 @@ class RunInfoTest(parameterized.TestCase):
   def test_refuses_to_replace_a_damaged_file(self, content):
     path = pathlib.Path(self.folder, 'run.json')
     path.write_bytes(content)
-    with self.assertRaisesRegex(UserError, f'^{path} is damaged .*; move it'):
-      run_info.write(self.folder, {'number': 1})
+    for refuse in (run_info.check, lambda logdir: run_info.write(logdir, {})):
+      message = f'^{path} is damaged .*; move it'
+      with self.assertRaisesRegex(UserError, message):
+        refuse(self.folder)
     self.assertEqual(path.read_bytes(), content)
     self.assertEqual(os.listdir(self.folder), ['run.json'])
 
@@ -112,13 +115,13 @@ class RunInfoTest(parameterized.TestCase):
     path = os.path.join(self.folder, 'run.json')
     os.mkfifo(path)  # Reading it would wait for ever.
     with self.assertRaisesRegex(UserError, f'{path} is a named pipe'):
-      run_info.write(self.folder, {})
+      run_info.check(self.folder)
 
   def test_logdir_that_cannot_be_made(self):
     file = os.path.join(self.folder, 'file')
     pathlib.Path(file).touch()
     with self.assertRaisesRegex(
-      UserError, f'cannot write to {file}/run: Not a directory'
+      UserError, f'cannot write {file}/run/run.json: Not a directory'
     ):
       run_info.write(f'{file}/run', {})
 

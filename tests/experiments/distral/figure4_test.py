@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from absl.testing import absltest, parameterized
 
+from core.errors import UserError
 from core.evaluation import evaluate
 from core.training import train as actor_learner
 from distral.config import ALGORITHMS
@@ -20,6 +21,7 @@ from tests import runs
 
 TASKS = ('two_rooms_b/1/1', 'two_rooms_b/7/7')
 UPDATES = 3  # Between two points.
+COLUMNS = 'task,mean_return,mean_length,point,env_frames,policy'
 
 
 def tiny(algorithm, logdir):
@@ -98,6 +100,34 @@ class RunTest(parameterized.TestCase):
     self.assertEqual(pd.read_csv(path).point.max(), 3)
     figure4_small_run.run(config)
     pd.testing.assert_frame_equal(pd.read_csv(path), expected)
+
+  @parameterized.named_parameters(
+    ('not_a_table', 'x\n1\n', 'curve.csv has no column'),
+    ('word', f'{COLUMNS}\na,x,1,0,0,task\n', 'line 2: mean_return is x'),
+    ('not_text', b'\xff\n', 'curve.csv, line 1: not text'),
+    ('pipe', None, 'curve.csv: it is not a file'),
+  )
+  def test_a_damaged_curve_is_refused_in_one_line(self, content, message):
+    config = tiny('a3c', self.create_tempdir().full_path)
+    path = pathlib.Path(config.logdir, 'curve.csv')
+    if content is None:
+      os.mkfifo(path)
+    else:
+      path.write_bytes(content if type(content) is bytes else content.encode())
+    with self.assertRaisesRegex(UserError, message) as context:
+      figure4_small_run.run(config)
+    self.assertNotIn('\n', str(context.exception))
+    self.assertEqual(os.listdir(config.logdir), ['curve.csv'])
+
+  def test_points_that_were_lost_are_not_made_up(self):
+    config, curve = self.run_once('a3c')
+    path = pathlib.Path(config.logdir, 'curve.csv')
+    curve[curve.point < 9].to_csv(path, index=False)
+    with self.assertRaisesRegex(UserError, 'curve.csv has lost point 9'):
+      figure4_small_run.run(config)
+    curve[curve.point < 10].to_csv(path, index=False)
+    figure4_small_run.run(config)
+    pd.testing.assert_frame_equal(pd.read_csv(path), curve)
 
 
 def curves_of(returns):

@@ -1,15 +1,27 @@
 """What a sweep will cost."""
 
 import io
+import json
+import math
 
 import rich.console
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from core.errors import UserError
 from experiments.launch import estimate
 from experiments.launch.estimate import Measurement
 from tests.experiments import short_run
 from tests.experiments.launch.sweep_case import SweepTestCase
+
+
+def json_of(**changes):
+  """Returns a benchmark.json that is right but for the changes."""
+  content = {
+    'config': {'stop_frames': 0, 'total_environment_frames': 100},
+    'frames_per_sec': {'training': [1.0, 2.0]},
+    'peak_memory_gb': 0.5,
+  }
+  return json.dumps({**content, **changes})
 
 
 class EstimateTest(SweepTestCase):
@@ -57,6 +69,32 @@ class EstimateTest(SweepTestCase):
     sweep = self.read_sweep(OVERRIDES=({'colour': 'red'},))
     with self.assertRaisesRegex(UserError, 'unrecognized arguments'):
       estimate.measure(sweep, sweep.runs[0], 1)
+
+  @parameterized.named_parameters(
+    ('cut_off', '{"config": {', 'cannot read .*benchmark.json'),
+    ('list', '[1]', 'benchmark.json: it is not an object'),
+    ('empty', '{}', "benchmark.json is not of a benchmark: 'config'"),
+    ('no_config', json_of(config=None), 'is not of a benchmark'),
+    (
+      'frames',
+      json_of(config={'stop_frames': 'x'}),
+      'config.stop_frames is no',
+    ),
+    ('no_frames', json_of(config={'stop_frames': 0}), 'is not of a benchmark'),
+    (
+      'no_rates',
+      json_of(frames_per_sec={'training': []}),
+      'no median for empty',
+    ),
+    ('words', json_of(frames_per_sec={'training': ['x']}), 'x is not positive'),
+    ('at_rest', json_of(frames_per_sec={'training': [0]}), '0 is not positive'),
+    ('memory', json_of(peak_memory_gb=math.nan), 'nan is not positive'),
+  )
+  def test_a_benchmark_that_is_damaged(self, content, message):
+    sweep = self.read_sweep(OVERRIDES=({'benchmark_json': content},))
+    with self.assertRaisesRegex(UserError, message) as context:
+      estimate.measure(sweep, sweep.runs[0], 1)
+    self.assertNotIn('\n', str(context.exception))
 
   def test_a_sweep_that_only_tests(self):
     sweep = self.read_sweep(STAGES=({'mode': 'test'},))

@@ -54,6 +54,15 @@ class ProcessTest(SweepTestCase):
     path.write_text('{"done": ["a"], "secs": 2.5, "pid": 3, "start_ticks": 4}')
     self.assertEqual(process.read_state(folder).done, ['a'])
 
+  @parameterized.parameters('log', 'launch.json', 'launch.lock')
+  def test_a_named_pipe_is_refused(self, name):
+    path = self.folder / name
+    os.mkfifo(path)
+    with self.assertRaisesRegex(UserError, f'{path}.* not a file'):
+      if name == 'launch.lock':
+        self.enter_context(process.lock(str(self.folder)))
+      process.read_state(str(self.folder))
+
   @parameterized.parameters(
     '[]',
     '{',

@@ -1,5 +1,7 @@
 """Tests of sweep files and of what launch says of them before it runs."""
 
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -19,6 +21,7 @@ def launch(*arguments):
     cwd=ROOT,
     capture_output=True,
     text=True,
+    timeout=60,
   )
 
 
@@ -196,6 +199,19 @@ class BadInputTest(SweepTestCase):
     )
     found = launch(sweep, '--max_parallel=0')
     self.assertEqual(found.stderr, 'error: --max_parallel must be at least 1\n')
+
+  def test_named_pipes_end_in_one_line(self):
+    sweep = self.write_sweep()
+    log = pathlib.Path(self.read_sweep().runs[1].logdir, 'log')
+    log.parent.mkdir(parents=True)
+    os.mkfifo(log)
+    pipe = self.folder / 'pipe.py'
+    os.mkfifo(pipe)
+    for path, named in ((sweep, log), (str(pipe), pipe)):
+      found = launch(path)
+      expected = f'error: {named} is a named pipe, not a file\n'
+      self.assertEqual((found.returncode, found.stderr), (1, expected))
+    self.assertEqual(os.listdir(log.parent), ['log'])  # None was started.
 
   def test_damaged_launch_json(self):
     for text in ('', '[]', '{"colour": 1}'):

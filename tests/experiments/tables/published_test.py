@@ -250,6 +250,12 @@ class BadInputTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, 'cannot read .*prl.csv: No such'):
       published.read('prl', folder)
 
+  def test_a_named_pipe_is_refused(self):
+    folder = self.create_tempdir().full_path
+    os.mkfifo(f'{folder}/prl.csv')  # Reading it would wait for ever.
+    with self.assertRaisesRegex(UserError, 'prl.csv is a named pipe'):
+      published.read('prl', folder)
+
   def test_unknown_paper_gets_the_list(self):
     message = (
       "unknown paper 'dqn'; there are impala, popart, distral, stacx, prl, brc"

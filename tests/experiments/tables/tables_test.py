@@ -257,6 +257,12 @@ class ReadmeTest(RootTestCase):
       self.assertEqual(file.read(), f'a\n{begin}\n| new |\n{end}\nz\n')
     self.assertEqual(markdown.read(path, 'x'), '| new |')
 
+  def test_a_readme_that_is_a_named_pipe_is_refused(self):
+    path = os.path.join(self.create_tempdir().full_path, 'README.md')
+    os.mkfifo(path)  # Reading it would wait for ever.
+    with self.assertRaisesRegex(UserError, f'{path} is a named pipe'):
+      markdown.write(path, 'x', '| new |')
+
   def test_nothing_is_written_before_all_texts_are_made(self):
     self.write_results_into_copies()
     fake_runs.write_text('README.md', self.stale('results'))
