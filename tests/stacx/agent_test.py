@@ -216,7 +216,13 @@ class UpdateTest(parameterized.TestCase):
     )
 
   def test_metrics(self):
-    metrics = self.agent.update(self.unroll, RATE)
+    agent, unroll = self.agent, self.unroll
+    parameters = agent._outputs(unroll).parameters[:-1]
+    experience = agent._experience(unroll)
+    log_pi = agent._policy.log_probs(parameters, experience.actions, None)
+    log_mu = experience.behaviour_log_probs[:, :, None]
+    shares = np.mean(np.greater(log_pi, log_mu), axis=(0, 1))
+    metrics = agent.update(unroll, RATE)
     names = ('gamma', 'lambda', 'alpha', 'g_v', 'g_p', 'g_e')
     expected = {
       *('total_loss', 'policy_gradient_loss', 'baseline_loss'),
@@ -229,10 +235,11 @@ class UpdateTest(parameterized.TestCase):
     self.assertEqual(set(metrics), expected)
     for name, value in metrics.items():
       self.assertEqual(value.shape, (), name)
-    # Of T B = 15 steps.
-    count = 15 * float(metrics['truncated_share_head_2'])
-    np.testing.assert_allclose(count, round(count), atol=1e-4)
-    self.assertBetween(count, 1, 14)
+    self.assertNotEqual(*shares)
+    for head, share in enumerate(shares, 1):
+      self.assertAlmostEqual(
+        float(metrics[f'truncated_share_head_{head}']), share, places=5
+      )
 
   def test_every_variable_is_saved(self):
     self.agent.update(self.unroll, RATE)
