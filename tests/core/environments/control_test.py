@@ -23,6 +23,15 @@ PIXELS = ControlProtocol(observations='pixels')
 # Opens a window-less context by MuJoCo alone.
 CONTEXT = 'import mujoco; mujoco.GLContext(64, 64).make_current()'
 
+# Loads a task as a run does, in which absl says what it has to say.
+QUIET = """
+from absl import logging
+from core.environments import control
+logging.set_verbosity(logging.INFO)
+control.spaces_of('cartpole/swingup', control.ControlProtocol())
+assert logging.get_verbosity() == logging.INFO
+"""
+
 TEN_TASKS = (
   'acrobot/swingup',
   'ball_in_cup/catch',
@@ -368,6 +377,15 @@ class InstallationTest(absltest.TestCase):
     self.assertLen(pins, 2)
     for pin in pins:
       self.assertIn(f'\n{pin};', lock)
+
+  def test_says_nothing(self):
+    child = subprocess.run(
+      [sys.executable, '-c', QUIET],
+      cwd=control.ROOT,
+      capture_output=True,
+      text=True,
+    )
+    self.assertEqual((child.returncode, child.stderr), (0, ''))
 
   def test_environment_variables_stay(self):
     for value in (None, 'egl'):
