@@ -33,15 +33,9 @@ assert logging.get_verbosity() == logging.INFO
 """
 
 TEN_TASKS = (
-  'acrobot/swingup',
-  'ball_in_cup/catch',
-  'cartpole/swingup_sparse',
-  'finger/turn_hard',
-  'fish/swim',
-  'humanoid/walk',
-  'manipulator/bring_ball',
-  'quadruped/walk',
-  'swimmer/swimmer6',
+  *('acrobot/swingup', 'ball_in_cup/catch', 'cartpole/swingup_sparse'),
+  *('finger/turn_hard', 'fish/swim', 'humanoid/walk'),
+  *('manipulator/bring_ball', 'quadruped/walk', 'swimmer/swimmer6'),
   'walker/run',
 )
 
