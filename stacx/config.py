@@ -249,7 +249,9 @@ CONTROL_FEATURES = dataclasses.replace(
 )
 """STACX on a task of the DeepMind Control suite, from feature vectors."""
 
-CONTROL_PIXELS = dataclasses.replace(CONTROL_FEATURES, torso='strided')
+CONTROL_PIXELS = dataclasses.replace(
+  CONTROL_FEATURES, control_observations='pixels', torso='strided'
+)
 """The same from pixels."""
 
 RWRL = dataclasses.replace(

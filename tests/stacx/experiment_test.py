@@ -52,10 +52,12 @@ class ConfigTest(parameterized.TestCase):
     use_lstm=True,
   )
 
+  PIXELS = dict(torso='strided', control_observations='pixels')
+
   @parameterized.named_parameters(
     ('atari', 'ATARI', ATARI),
     ('features', 'CONTROL_FEATURES', CONTROL),
-    ('pixels', 'CONTROL_PIXELS', dict(CONTROL, torso='strided')),
+    ('pixels', 'CONTROL_PIXELS', dict(CONTROL, **PIXELS)),
     ('rwrl', 'RWRL', CONTROL),
   )
   def test_presets_hold_tables_2_and_3(self, name, values):
