@@ -1,4 +1,4 @@
-"""Tests of the bodies in core/environments/rwrl.py."""
+"""Tests of the bodies and starts of core/environments/rwrl.py."""
 
 import importlib
 import math
@@ -7,24 +7,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from core.environments import control
-from core.environments.control import ControlProtocol
-from core.environments.rwrl import (
-  PERTURBATIONS,
-  Challenge,
-  RealWorldEnv,
-)
-
-PROTOCOL = ControlProtocol()
-
-# What the models have of themselves.
-STANDARD = {
-  'cartpole/swingup': 1.0,
-  'walker/walk': 0.225,
-  'quadruped/walk': 0.25,
-  'humanoid/walk': 0.7,
-}
-
-every_task = parameterized.parameters(*STANDARD)
+from core.environments.rwrl import PERTURBATIONS, Challenge, RealWorldEnv
+from tests.core.environments.rwrl_test import PROTOCOL, STANDARD
 
 
 class BodyTest(parameterized.TestCase):
