@@ -1,6 +1,8 @@
 """Where a run computes: strategy, cores, seed, and what XLA compiles."""
 
+import abc
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -160,6 +162,55 @@ class Device:
 
     return update
 
+  def compile_joint(
+    self, function: Callable[..., Any]
+  ) -> tf.types.experimental.PolymorphicFunction | Callable[..., Any]:
+    """Compiles what is done once for all parts of a batch.
+
+    As a part; with several replicas, whose variables XLA cannot change on every
+    device, not at all.
+    """
+    if self.num_replicas > 1:
+      return function
+    return self.compile_part(function)
+
+  def compile_stages(
+    self,
+    update_fn: Callable[['Parts', tf.Tensor], dict[str, tf.Tensor]],
+    needs_all_cores: bool = False,
+  ) -> Callable[[Unroll, tf.Tensor], dict[str, tf.Tensor]]:
+    """Compiles an update that must add gradients up more than once.
+
+    Args:
+      update_fn: maps the parts of a batch, which run at the same time, and the
+        learning rate to metrics; see Parts.
+      needs_all_cores: as for `compile_update`.
+
+    Returns:
+      A function as `compile_update` returns it.
+
+    Raises:
+      ValueError: when called with a B that R does not divide.
+    """
+    strategy = self.strategy
+    if self.num_replicas > 1:
+
+      @tf.function(autograph=False)
+      def staged_update(unrolls, learning_rate):
+        return update_fn(_ReplicaParts(strategy, unrolls), learning_rate)
+
+      return lambda unroll, learning_rate: staged_update(
+        self._distribute(unroll), learning_rate
+      )
+
+    @tf.function(autograph=False, jit_compile=self.compiles_all)
+    def update(unroll, learning_rate):
+      num_parts = self.num_parts(unroll.task_id.shape[0], 1, needs_all_cores)
+      parts = _LocalParts(split_unroll(unroll, num_parts))
+      return update_fn(parts, learning_rate)
+
+    return update
+
   def num_parts(
     self, batch_size: int, columns_unit: int, needs_all_cores: bool
   ) -> int:
@@ -203,19 +254,94 @@ class Device:
       )
       return {**metrics, **apply_fn(gradients, learning_rate, *columns)}
 
-    def update_replicas(unroll, learning_rate):
-      shards = split_unroll(unroll, self.num_replicas)
-      unrolls = tf.nest.map_structure(
-        lambda *leaves: strategy.experimental_distribute_values_from_function(
-          lambda context: tf.convert_to_tensor(
-            leaves[context.replica_id_in_sync_group]
-          )
-        ),
-        *shards,
-      )
-      return distributed_update(unrolls, learning_rate)
+    return lambda unroll, learning_rate: distributed_update(
+      self._distribute(unroll), learning_rate
+    )
 
-    return update_replicas
+  def _distribute(self, unroll):
+    """Deals the columns of a batch to the replicas."""
+    shards = split_unroll(unroll, self.num_replicas)
+    distribute = self.strategy.experimental_distribute_values_from_function
+    return tf.nest.map_structure(
+      lambda *leaves: distribute(
+        lambda context: tf.convert_to_tensor(
+          leaves[context.replica_id_in_sync_group]
+        )
+      ),
+      *shards,
+    )
+
+
+class Parts(abc.ABC):
+  """The parts of a batch, each of which a device or some cores work on.
+
+  For updates that need a sum over the whole batch before they can go on. What
+  lies between two sums is the caller's: `map` returns it by part and takes it
+  again.
+
+  Attributes:
+    batch_size: B, the columns of all parts.
+  """
+
+  batch_size: int
+
+  @abc.abstractmethod
+  def map(self, function: Callable[..., tuple[Any, ...]], *args: Any) -> Any:
+    """Calls a function for every part.
+
+    Args:
+      function: of the part's Unroll and its part of each of `args`; it returns
+        a tuple.
+      *args: results of earlier calls, or tensors that are the same for all.
+
+    Returns:
+      A tuple as long as the function's; each element is by part.
+    """
+
+  @abc.abstractmethod
+  def sum(self, values: Any) -> Any:
+    """Adds up what is by part: a nest of tensors, or None."""
+
+
+class _ByPart(list):
+  """One value per part."""
+
+
+class _LocalParts(Parts):
+  """Parts on one device."""
+
+  def __init__(self, unrolls):
+    self._unrolls = unrolls
+    self.batch_size = sum(unroll.task_id.shape[0] for unroll in unrolls)
+
+  def map(self, function, *args):
+    results = [
+      function(unroll, *(x[i] if isinstance(x, _ByPart) else x for x in args))
+      for i, unroll in enumerate(self._unrolls)
+    ]
+    return tuple(map(_ByPart, zip(*results, strict=True)))
+
+  def sum(self, values):
+    return _map_parts(tf.add_n, values)
+
+
+class _ReplicaParts(Parts):
+  """A part on each replica."""
+
+  def __init__(self, strategy, unrolls):
+    self._strategy = strategy
+    self._unrolls = unrolls
+    tasks = strategy.experimental_local_results(unrolls.task_id)
+    self.batch_size = sum(task_id.shape[0] for task_id in tasks)
+
+  def map(self, function, *args):
+    return self._strategy.run(function, args=(self._unrolls, *args))
+
+  def sum(self, values):
+    return tf.nest.map_structure(
+      lambda x: None if x is None else self._strategy.reduce('SUM', x, None),
+      values,
+    )
 
 
 def has_accelerator() -> bool:
@@ -237,6 +363,8 @@ def _make_strategy(name):
     tf.config.experimental.set_memory_growth(gpu, True)
   if name == 'one_device':
     return tf.distribute.get_strategy()
+  # Its line about the devices would stand beside what went wrong.
+  logging.getLogger('tensorflow').setLevel(logging.WARNING)
   kind = 'GPU' if tf.config.list_logical_devices('GPU') else 'CPU'
   devices = [device.name for device in tf.config.list_logical_devices(kind)]
   return tf.distribute.MirroredStrategy(devices)

@@ -12,9 +12,11 @@ import tensorflow as tf
 class RMSProp(tf.Module):
   """RMSProp as `tf.compat.v1.train.RMSPropOptimizer` computes it.
 
-    mean_square <- decay mean_square + (1 - decay) g^2     (starts at 1)
+    mean_square <- decay mean_square + (1 - decay) g^2
     moment      <- momentum moment + lr g / sqrt(mean_square + epsilon)
     w           <- w - moment
+
+  The mean square starts at 1, unless told otherwise.
 
   Rows of an embedding that no example used keep their slots, as TF1's sparse
   update does; see `dense_gradients`.
@@ -26,6 +28,7 @@ class RMSProp(tf.Module):
     decay: float,
     momentum: float,
     epsilon: float,
+    initial_mean_square: float = 1.0,
     name: str = 'rmsprop',
   ):
     """Creates the slots; call it inside the strategy's scope.
@@ -35,6 +38,7 @@ class RMSProp(tf.Module):
       decay: of the mean square.
       momentum: of the step.
       epsilon: added to the mean square inside the root.
+      initial_mean_square: 1 as in TensorFlow 1; Optax and Sonnet begin with 0.
       name: name of the module.
     """
     super().__init__(name=name)
@@ -43,7 +47,8 @@ class RMSProp(tf.Module):
     self._momentum = momentum
     self._epsilon = epsilon
     self.mean_squares = [
-      tf.Variable(tf.ones_like(v), trainable=False) for v in variables
+      tf.Variable(initial_mean_square * tf.ones_like(v), trainable=False)
+      for v in variables
     ]
     self.moments = [
       tf.Variable(tf.zeros_like(v), trainable=False) for v in variables

@@ -5,6 +5,7 @@ network, losses and optimiser. Defaults are scalable_agent's flags.
 """
 
 import dataclasses
+import math
 
 from core.config import field
 from core.suites.options import SuiteOptions
@@ -12,6 +13,8 @@ from core.suites.options import SuiteOptions
 # Of environments, unrolls and the like, all of which are held in memory: with
 # more, minutes would pass without a word before the first update.
 _MAX_SIZE = 10_000
+# Seeds of actions count up by as many.
+_MAX_GROUPS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +171,16 @@ class ActorLearnerConfig(RunConfig):
   num_groups: int = field(
     2,
     'Groups an actor cuts its environments into, a thread each: some step '
-    'while others are in inference. Ours: measured, see README.',
+    'while others are in inference; more if one would be wider than 1.5 '
+    'batches. Ours: measured, see README.',
+    minimum=1,
+    maximum=_MAX_GROUPS,
+    modes=('train', 'benchmark'),
+  )
+  max_policy_lag: int = field(
+    3,
+    'Updates that may be made between the start of an unroll and its own '
+    '(async): environments in excess of that many batches wait for their turn.',
     minimum=1,
     maximum=_MAX_SIZE,
     modes=('train', 'benchmark'),
@@ -187,3 +199,30 @@ class ActorLearnerConfig(RunConfig):
   unroll_length: int = field(
     100, 'T, agent steps per unroll.', minimum=1, maximum=_MAX_SIZE
   )
+
+  def group_widths(self, num_tasks: int) -> list[int]:
+    """Cuts an actor's environments into groups that step together.
+
+    A group's unrolls end at once. In one much wider than a batch some of them
+    would wait for updates made from the others.
+
+    Args:
+      num_tasks: N; each group has as many environments of each task if any such
+        cut will do.
+
+    Returns:
+      The number of environments of each group.
+    """
+    n = self.num_environments
+    fewest = math.ceil(n / (1.5 * self.batch_size))
+    fewest = min(max(self.num_groups, fewest), _MAX_GROUPS)
+    equal = [
+      count
+      for count in range(fewest, _MAX_GROUPS + 1)
+      if n % (count * num_tasks) == 0
+    ]
+    num_groups = fewest
+    if fewest > self.num_groups and equal:
+      num_groups = equal[0]
+    width, rest = divmod(n, num_groups)
+    return [width + (i < rest) for i in range(num_groups)]

@@ -14,8 +14,8 @@ def quiet_tensorflow() -> Iterator[None]:
   """Holds back what TensorFlow says while it starts in a with-block.
 
   On a machine without a GPU that is up to seven lines, none of which matters to
-  a user. They are shown if the block fails, if there is a GPU's driver, or if
-  TF_CPP_MIN_LOG_LEVEL is set to 0.
+  a user. They are shown if the block fails (unless by Ctrl-C), if there is a
+  GPU's driver, or if TF_CPP_MIN_LOG_LEVEL is set to 0.
   """
   level = os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   if level == '0' or os.path.exists(_GPU_DRIVER):
@@ -35,6 +35,9 @@ def _redirected_stderr(held):
   try:
     yield
     failed = False
+  except KeyboardInterrupt:
+    failed = False
+    raise
   finally:
     sys.stderr.flush()
     os.dup2(stderr, 2)

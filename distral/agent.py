@@ -346,11 +346,11 @@ def _check_columns(config, env_spec, has_shared_column):
 
 def _check_batches(config, num_tasks, num_replicas):
   """Refuses what would mix tasks in unequal parts."""
-  width, rest = divmod(config.num_environments, config.num_groups)
-  if rest or width % num_tasks:
+  widths = config.group_widths(num_tasks)
+  if any(width % num_tasks for width in widths):
     raise UserError(
-      f'--num_environments={config.num_environments} in --num_groups='
-      f'{config.num_groups}: each group needs as many of each of the '
+      f'--num_environments={config.num_environments} in {len(widths)} groups '
+      '(--num_groups, --batch_size): each group needs as many of each of the '
       f'{num_tasks} tasks'
     )
   if config.batch_size % (num_tasks * num_replicas):

@@ -24,7 +24,7 @@ MAX_LINES_WITHOUT_DOCSTRING = 8
 
 # Heavy, not in requirements.txt or needed by few: imported where used.
 OPTIONAL = {
-  *('deepmind_lab', 'dm_control', 'metaworld', 'ray', 'matplotlib'),
+  *('deepmind_lab', 'dm_control', 'mujoco', 'metaworld', 'ray', 'matplotlib'),
   'jax',  # run_exported opens an accelerator through it.
 }
 # Imported where used themselves, and full of the package.
@@ -228,7 +228,7 @@ class ImportRulesTest(parameterized.TestCase):
     used = set().union(*(_third_party(_imports(m)) for m in MODULES))
     used = {DISTRIBUTIONS.get(name, name.replace('_', '-')) for name in used}
     optional = {n.replace('_', '-') for n in OPTIONAL}
-    optional -= {'matplotlib', 'jax'}
+    optional -= {'matplotlib', 'jax', 'dm-control', 'mujoco'}
     self.assertEqual(used - optional | INDIRECT, _declared() | INDIRECT)
     self.assertContainsSubset(INDIRECT, _declared())
 

@@ -16,25 +16,34 @@ PIXELS = (2, 4)  # Per cell: a frame is [20, 20, 1].
 
 
 class Catch(gymnasium.Env):
-  """A ball in a random column of a 10 x 5 board; 9 steps an episode."""
+  """A ball in a random column of a 10 x 5 board; 9 steps an episode.
 
-  observation_space = gymnasium.spaces.Box(0, 255, (20, 20, 1), np.uint8)
+  Of another board the episodes are as many steps long as the ball falls rows.
+  """
+
   action_space = gymnasium.spaces.Discrete(3)  # Left, stay, right.
+
+  def __init__(self, rows: int = ROWS, columns: int = COLUMNS):
+    """Takes the size of the board."""
+    self._rows, self._columns = rows, columns
+    self.observation_space = gymnasium.spaces.Box(
+      0, 255, (PIXELS[0] * rows, PIXELS[1] * columns, 1), np.uint8
+    )
 
   def reset(
     self, *, seed: int | None = None, options: dict[str, Any] | None = None
   ) -> tuple[np.ndarray, dict[str, Any]]:
     """Drops a new ball."""
     super().reset(seed=seed)
-    self._ball = [0, int(self.np_random.integers(COLUMNS))]
-    self._paddle = COLUMNS // 2
+    self._ball = [0, int(self.np_random.integers(self._columns))]
+    self._paddle = self._columns // 2
     return self._frame(), {}
 
   def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
     """Moves the paddle by action - 1, the ball down by one row."""
-    self._paddle = int(np.clip(self._paddle + action - 1, 0, COLUMNS - 1))
+    self._paddle = int(np.clip(self._paddle + action - 1, 0, self._columns - 1))
     self._ball[0] += 1
-    is_last = self._ball[0] == ROWS - 1
+    is_last = self._ball[0] == self._rows - 1
     reward = 0.0
     if is_last:
       reward = 1.0 if self._ball[1] == self._paddle else -1.0
@@ -51,9 +60,9 @@ class Catch(gymnasium.Env):
     self.np_random.bit_generator.state = state['generator']
 
   def _frame(self) -> np.ndarray:
-    board = np.zeros((ROWS, COLUMNS), np.uint8)
+    board = np.zeros((self._rows, self._columns), np.uint8)
     board[self._ball[0], self._ball[1]] = 255
-    board[ROWS - 1, self._paddle] = 255
+    board[self._rows - 1, self._paddle] = 255
     return np.kron(board, np.ones(PIXELS, np.uint8))[:, :, None]
 
 

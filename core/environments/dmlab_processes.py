@@ -6,10 +6,8 @@ import importlib.util
 import multiprocessing.connection
 import os
 import signal
-import sys
 import tempfile
 import time
-import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from core.environments.dmlab import (
   DmLabEnv,
   DmLabProtocol,
 )
+from core.environments.workers import spawning
 from core.errors import UserError
 
 _CLOSE_SECS = 3.0
@@ -58,7 +57,7 @@ class DmLabVectorEnv(AsyncVectorEnv):
       functools.partial(DmLabEnv, level, protocol, is_training)
       for level in levels
     ]
-    with _no_main_module():
+    with spawning():
       super().__init__(
         env_fns, context='spawn', autoreset_mode=AutoresetMode.SAME_STEP
       )
@@ -164,20 +163,6 @@ def _make_cache_folder(folder):
     os.makedirs(folder, exist_ok=True)
   except OSError as error:
     raise UserError(f'--level_cache_dir={folder}: {error.strerror}') from error
-
-
-@contextlib.contextmanager
-def _no_main_module() -> Iterator[None]:
-  """Hides the script that runs from processes that are spawned.
-
-  They would import it anew, and with it TensorFlow.
-  """
-  main = sys.modules['__main__']
-  sys.modules['__main__'] = types.ModuleType('__main__')
-  try:
-    yield
-  finally:
-    sys.modules['__main__'] = main
 
 
 def _with_word_buckets(observations):

@@ -1,6 +1,6 @@
 """The actor: steps environments with batched inference and cuts unrolls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -64,18 +64,20 @@ class Actor:
       first_row += environments.num_envs
     self._pool = futures.ThreadPoolExecutor(len(groups))
 
-  def collect(self, policy_version: int) -> list[Unroll]:
+  def collect(
+    self, policy_version: int, groups: Sequence['Group'] | None = None
+  ) -> list[Unroll]:
     """Plays T steps in every environment.
 
     Args:
       policy_version: learner updates behind the weights in use.
+      groups: those of this actor that play; all without it.
 
     Returns:
       One Unroll per group, arrays that nobody else writes to.
     """
-    unrolls = [
-      self._pool.submit(g.collect, policy_version) for g in self.groups
-    ]
+    groups = self.groups if groups is None else groups
+    unrolls = [self._pool.submit(g.collect, policy_version) for g in groups]
     # If one fails, the others would first play on to their unrolls' ends.
     done, _ = futures.wait(unrolls, return_when=futures.FIRST_EXCEPTION)
     for unroll in done:

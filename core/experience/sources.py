@@ -1,6 +1,8 @@
 """Where batches come from: one actor in turn, or threads of several."""
 
+import collections
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -13,6 +15,7 @@ from core.errors import EnvironmentFailure, UserError
 from core.experience.actor import Actor
 from core.experience.timing import Timer
 from core.interrupt import Interrupt, ignored_by_children
+from core.run_config import ActorLearnerConfig
 from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks, assign_tasks
 from core.types import Unroll
@@ -20,7 +23,7 @@ from core.unrolls import Batcher, take_turns
 
 
 def make_actor(
-  config: Any,
+  config: ActorLearnerConfig,
   agent: Any,
   tasks: Tasks,
   timer: Timer,
@@ -52,7 +55,8 @@ def make_actor(
   seed = 1_000_003 * config.seed + 10_007 * index + seed_offset
   groups = []
   with contextlib.ExitStack() as built:
-    for ids in np.array_split(task_ids, num_groups):
+    ends = np.cumsum(config.group_widths(len(tasks.names)))
+    for ids in np.split(task_ids, ends[:-1]):
       with ignored_by_children():
         groups.append(TaskEnvironments(tasks, ids, is_training=True))
         built.callback(groups[-1].close)
@@ -70,7 +74,7 @@ def make_actor(
 
 
 def make_source(
-  config: Any,
+  config: ActorLearnerConfig,
   agent: Any,
   tasks: Tasks,
   timer: Timer,
@@ -82,6 +86,7 @@ def make_source(
       f'--actor_mode=sync has one actor, not {config.num_actors}; raise '
       '--num_environments instead'
     )
+  _warn_of_lag(config, len(tasks.names))
   num_updates = resume.get('num_updates', 0)
   actors = []
   with contextlib.ExitStack() as built:
@@ -98,22 +103,54 @@ def make_source(
   return source
 
 
+def _warn_of_lag(config, num_tasks):
+  """Says so where the policy's age cannot be held within its bound."""
+  width = max(config.group_widths(num_tasks))
+  is_sync = config.actor_mode == 'sync'
+  num_updates = math.ceil(width / config.batch_size)
+  if num_updates > (2 if is_sync else config.max_policy_lag):
+    print(
+      f'warning: groups of {width} environments and batches of '
+      f'{config.batch_size}: an unroll waits for up to {num_updates - is_sync} '
+      'updates; lower --num_environments or raise --batch_size',
+      flush=True,
+    )
+
+
 class SyncSource:
   """Acts and hands over in turn: exact, and reproducible to the bit."""
 
-  def __init__(self, config: Any, actor: Actor):
+  def __init__(self, config: ActorLearnerConfig, actor: Actor):
     """Begins with nothing collected."""
     self._actor = actor
+    self._batch_size = config.batch_size
     self._batcher = Batcher(config.batch_size)
     self._batches: list[Unroll] = []
+    self._next_group = 0
 
   def next_batch(self, num_updates: int, interrupt: Interrupt) -> Unroll | None:
     """Plays until a batch is full; `num_updates` is the policy's version."""
     del interrupt  # The loop looks at it between batches.
     while not self._batches:
-      for unroll in self._actor.collect(num_updates):
+      for unroll in self._actor.collect(num_updates, self._take_groups()):
         self._batches += self._batcher.add(take_turns(unroll))
     return self._batches.pop(0)
+
+  def _take_groups(self):
+    """Returns whose turn it is: what two batches hold, or one group.
+
+    More would be learned from when the policy is several updates older.
+    """
+    groups = self._actor.groups
+    taken, width = [], sum(len(u.task_id) for u in self._batcher.pending)
+    while len(taken) < len(groups):
+      group = groups[self._next_group]
+      width += group.environments.num_envs
+      if taken and width > 2 * self._batch_size:
+        break
+      taken.append(group)
+      self._next_group = (self._next_group + 1) % len(groups)
+    return taken
 
   def get_state(self) -> dict[str, Any]:
     """Returns the actor's state and what was collected but not learned."""
@@ -122,21 +159,23 @@ class SyncSource:
     return dict(
       arrays=dict(actor=state['arrays'], unrolls=unrolls),
       environments=state['environments'],
+      next_group=self._next_group,
       unroll_widths=[len(unroll.task_id) for unroll in unrolls],
     )
 
   def set_state(self, state: dict[str, Any]) -> None:
     """Goes on from `get_state`, its arrays flat as the checkpoint has them."""
-    if any(environment is None for environment in state['environments']):
-      return  # Such environments start anew, and with them their unrolls.
+    environments = state['environments']
+    if None in environments or len(environments) != len(self._actor.groups):
+      return  # Environments start anew, and with them their unrolls.
     like = self._actor.get_state()['arrays']
     arrays = checkpointing.unflatten(
       {'source': {'actor': like}}, state['arrays']
     )
-    actor_state = dict(
-      arrays=arrays['source']['actor'], environments=state['environments']
+    self._actor.set_state(
+      dict(arrays=arrays['source']['actor'], environments=environments)
     )
-    self._actor.set_state(actor_state)
+    self._next_group = state.get('next_group', 0)
     self._restore_unrolls(state)
 
   def _restore_unrolls(self, state):
@@ -163,14 +202,18 @@ class AsyncSource:
   """
 
   def __init__(
-    self, config: Any, actors: list[Actor], timer: Timer, num_updates: int
+    self,
+    config: ActorLearnerConfig,
+    actors: list[Actor],
+    timer: Timer,
+    num_updates: int,
   ):
     """Starts the threads; `num_updates` is the version of the weights."""
     self._timer = timer
     self._batcher = Batcher(config.batch_size)
     self._lock = threading.Lock()
     self._queue = queue.Queue(config.queue_capacity)
-    self._closed = threading.Event()
+    self._turns = _Turns(config.batch_size, config.max_policy_lag)
     self._num_updates = num_updates
     self._error: Exception | None = None
     self._actors = actors
@@ -204,7 +247,9 @@ class AsyncSource:
         if self._error is not None:
           raise RuntimeError('an actor failed') from self._error
         with contextlib.suppress(queue.Empty):
-          return self._queue.get(timeout=0.2)
+          batch = self._queue.get(timeout=0.2)
+          self._turns.learned()
+          return batch
     return None
 
   def get_state(self) -> dict[str, Any]:
@@ -213,7 +258,7 @@ class AsyncSource:
 
   def close(self) -> None:
     """Stops the threads and closes the environments."""
-    self._closed.set()
+    self._turns.close()
     for actor in self._actors:
       for group in actor.groups:
         group.is_stopped = True
@@ -227,9 +272,9 @@ class AsyncSource:
   def _run(self, group):
     """Body of a thread."""
     try:
-      while True:
+      while self._turns.wait(group.environments.num_envs):
         unroll = group.collect(self._num_updates)
-        if self._closed.is_set():
+        if self._turns.closed:
           return
         with self._lock:
           batches = self._batcher.add(take_turns(unroll))
@@ -239,9 +284,58 @@ class AsyncSource:
       self._error = error
 
   def _put(self, item):
-    while not self._closed.is_set():
+    while not self._turns.closed:
       try:
         return self._queue.put(item, timeout=0.2)
       except queue.Full:
         continue
     return None
+
+
+class _Turns:
+  """Lets groups begin unrolls in turn, no more than soon can be learned from.
+
+  Attributes:
+    closed: whether nobody shall begin any more.
+  """
+
+  def __init__(self, batch_size: int, max_policy_lag: int):
+    """Starts with nothing begun."""
+    self.closed = False
+    self._batch_size = batch_size
+    self._limit = batch_size * max_policy_lag
+    self._num_begun = 0  # Columns that the learner has not taken yet.
+    self._waiting: collections.deque[object] = collections.deque()
+    self._changed = threading.Condition()
+
+  def wait(self, width: int) -> bool:
+    """Waits until a group of `width` may begin; False once closed."""
+    turn = object()
+    with self._changed:
+      self._waiting.append(turn)
+      self._changed.wait_for(
+        lambda: self.closed or (self._waiting[0] is turn and self._fits(width))
+      )
+      if self.closed:
+        return False
+      self._waiting.popleft()
+      self._num_begun += width
+      self._changed.notify_all()
+      return True
+
+  def _fits(self, width):
+    """Tells whether there is room, or no batch to come without this group."""
+    is_needed = self._num_begun < self._batch_size
+    return is_needed or self._num_begun + width <= self._limit
+
+  def learned(self) -> None:
+    """Counts a batch that the learner took."""
+    with self._changed:
+      self._num_begun -= self._batch_size
+      self._changed.notify_all()
+
+  def close(self) -> None:
+    """Wakes whoever waits."""
+    with self._changed:
+      self.closed = True
+      self._changed.notify_all()

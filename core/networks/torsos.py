@@ -5,6 +5,7 @@ initialisers: truncated normals of deviation 1/sqrt(fan in).
 """
 
 import math
+from collections.abc import Callable
 
 import sonnet as snt
 import tensorflow as tf
@@ -25,13 +26,30 @@ def scale_frames(frames: tf.Tensor, channels_first: bool) -> tf.Tensor:
   return tf.cast(frames, tf.float32) / 255.0
 
 
+def max_pool(x: tf.Tensor) -> tf.Tensor:
+  """Takes the maxima of 3x3 windows, 2 apart, [B, H, W, C] to half the size."""
+  return tf.nn.max_pool2d(x, 3, 2, 'SAME')
+
+
 class DeepTorso(snt.Module):
   """The convolutions of the 15-layer residual network."""
 
-  def __init__(self, dtype: tf.DType, name: str = 'deep_torso'):
-    """Declares three sections of 16, 32 and 32 channels in `dtype`."""
+  def __init__(
+    self,
+    dtype: tf.DType,
+    pool: Callable[[tf.Tensor], tf.Tensor] = max_pool,
+    name: str = 'deep_torso',
+  ):
+    """Declares three sections of 16, 32 and 32 channels in `dtype`.
+
+    Args:
+      dtype: of the convolutions.
+      pool: what stands for `max_pool`, with the same values.
+      name: name of the module.
+    """
     super().__init__(name=name)
     self._dtype = dtype
+    self._pool = pool
     self._sections = []
     for section, num_channels in enumerate((16, 32, 32)):
       convolutions = [
@@ -44,7 +62,7 @@ class DeepTorso(snt.Module):
     """Maps float32 [B, H, W, C] to `dtype` [B, H / 8, W / 8, 32]."""
     x = tf.cast(frames, self._dtype)
     for first, *blocks in self._sections:
-      x = tf.nn.max_pool2d(first(x), 3, 2, 'SAME')
+      x = self._pool(first(x))
       for conv_a, conv_b in (blocks[:2], blocks[2:]):
         residual = conv_a(tf.nn.relu(x))
         residual = conv_b(tf.nn.relu(residual))

@@ -14,8 +14,10 @@ class SuiteOptions:
     'A game (pong), several (pong,breakout), atari57; a level of DMLab-30 '
     '(rooms_watermaze), several, dmlab30, another level of DeepMind Lab '
     '(lab:seekavoid_arena_01); catch; a goal in two rooms (two_rooms/1/12); '
-    'an id of Gymnasium (gym:CartPole-v1); or package.module:function for an '
-    'environment of your own.',
+    'an id of Gymnasium (gym:CartPole-v1); a task of DeepMind Control '
+    '(control:cartpole/swingup) or its 28 (control); one of the Real-World RL '
+    'challenge (rwrl:walker/walk/hard); or package.module:function '
+    'for an environment of your own.',
   )
   num_action_repeats: int = field(
     4, 'Environment frames per agent step.', minimum=1
@@ -32,6 +34,12 @@ class SuiteOptions:
     'DeepMind Lab, impala: 9 actions (Espeholt 2018, appendix D.1); popart: '
     '15 (Hessel 2018, table 2).',
     choices=('impala', 'popart'),
+  )
+  control_observations: str = field(
+    'features',
+    'DeepMind Control, features: what dm_control observes, in its order; '
+    'pixels: 64x64 frames.',
+    choices=('features', 'pixels'),
   )
   dataset_path: str = field(
     '',

@@ -12,9 +12,11 @@ from gymnasium.vector import VectorEnv
 from core.errors import UserError
 from core.suites.atari import Atari
 from core.suites.catch import Catch
+from core.suites.control import Control
 from core.suites.dmlab import DmLab
 from core.suites.gymnasium_ids import GymnasiumIds
 from core.suites.point_mass import PointMass
+from core.suites.rwrl import RealWorld
 from core.suites.suite import Reference, Suite
 from core.suites.two_rooms import TwoRooms
 from core.suites.user import UserFunctions
@@ -26,6 +28,8 @@ SUITES: tuple[Suite, ...] = (
   PointMass(),
   Atari(),
   GymnasiumIds(),
+  Control(),
+  RealWorld(),
   DmLab(),
   UserFunctions(),
 )

@@ -22,10 +22,10 @@ ACTION_ORDERS = tuple(itertools.permutations(range(3)))
 class ScaledCatch(catch.Catch):
   """Catch with scaled rewards and actions in another order."""
 
-  observation_space = gymnasium.spaces.Box(0, 255, (60, 44, 1), np.uint8)
-
   def __init__(self, copy: int):
     """Makes copy number `copy`, an index into SCALES."""
+    super().__init__()
+    self.observation_space = gymnasium.spaces.Box(0, 255, (60, 44, 1), np.uint8)
     self._scale = SCALES[copy]
     self._action_order = ACTION_ORDERS[copy % len(ACTION_ORDERS)]
     self._is_upside_down = copy >= len(ACTION_ORDERS)

@@ -1,16 +1,18 @@
-"""Measures what PopArt and pixel control add to IMPALA's update.
+"""Measures what the papers add to IMPALA's update.
 
     python -m experiments.speed.update_cost --torso=shallow
-    python -m experiments.speed.update_cost --torso=deep
+    python -m experiments.speed.update_cost --torso=deep --agents=IMPALA,STACX
 
-All agents learn from the same invented batch (57 Atari games, B = 32, T = 20)
+The agents learn from the same invented batch (57 Atari games, B = 32, T = 20)
 in one process, in turn, so that whatever else the machine does hits all alike;
 the least CPU and wall time of the rounds is printed.
 """
 
 import argparse
 import dataclasses
+import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import rich.console
@@ -23,6 +25,9 @@ import pixel_control.agent
 import pixel_control.config
 import popart.agent
 import popart.config
+import stacx.agent
+import stacx.config
+from core.errors import UserError
 from core.suites.atari import GAMES
 from core.types import AgentOutput, EnvOutput, Observation, Unroll
 from experiments.speed import export
@@ -31,14 +36,18 @@ UNROLL_LENGTH, BATCH_SIZE = 20, 32
 SPEC = export.atari_spec(task_names=GAMES)
 
 
-def make_agents(torso: str) -> dict[str, object]:
-  """Builds the agents with the network of the Atari experiments.
+def make_agents(torso: str, names: Sequence[str] = ()) -> dict[str, object]:
+  """Builds agents with the network of the Atari experiments.
 
   Args:
     torso: 'deep' or 'shallow'.
+    names: which ones; none: all.
 
   Returns:
     Agents by name, IMPALA first.
+
+  Raises:
+    UserError: there is no agent of a name.
   """
   base = dataclasses.replace(popart.config.ATARI57, torso=torso)
   pixel = dataclasses.replace(pixel_control.config.ATARI57, torso=torso)
@@ -46,15 +55,25 @@ def make_agents(torso: str) -> dict[str, object]:
     impala.config.ATARI57_MULTITASK, torso=torso
   )
   multi_head = dataclasses.replace(base, value_head='multi_head')
+  three_heads = dataclasses.replace(stacx.config.ATARI, torso=torso)
   agents = {
     'IMPALA': (impala.agent.Agent, impala_config),
     'MultiHead-IMPALA': (popart.agent.Agent, multi_head),
     'PopArt-IMPALA': (popart.agent.Agent, base),
     'Pixel-PopArt-IMPALA': (pixel_control.agent.Agent, pixel),
+    'STAC': (
+      stacx.agent.Agent,
+      dataclasses.replace(three_heads, num_heads=1),
+    ),
+    'STACX': (stacx.agent.Agent, three_heads),
   }
+  for name in names:
+    if name not in agents:
+      raise UserError(f'no agent {name}; there are {", ".join(agents)}')
   return {
     name: export.make_agent(agent_class, config, SPEC)
     for name, (agent_class, config) in agents.items()
+    if not names or name in ('IMPALA', *names)
   }
 
 
@@ -78,9 +97,11 @@ def make_unroll() -> Unroll:
   return tf.nest.map_structure(tf.convert_to_tensor, unroll)
 
 
-def measure(torso: str, num_rounds: int) -> rich.table.Table:
-  """Times the updates; returns the table."""
-  agents, unroll = make_agents(torso), make_unroll()
+def measure(
+  torso: str, num_rounds: int, names: Sequence[str] = ()
+) -> rich.table.Table:
+  """Times the updates of all agents or of those named; returns the table."""
+  agents, unroll = make_agents(torso, names), make_unroll()
   rate = tf.constant(1e-5)
   least = {name: np.full(2, np.inf) for name in agents}
   for _ in range(2 + num_rounds):  # Two to compile and warm up.
@@ -105,8 +126,14 @@ def main() -> None:
   parser = argparse.ArgumentParser(description='Cost of an update.')
   parser.add_argument('--torso', choices=('deep', 'shallow'), default='shallow')
   parser.add_argument('--num_rounds', type=int, default=30)
+  parser.add_argument('--agents', default='', help='with commas; all if empty')
   arguments = parser.parse_args()
-  rich.console.Console().print(measure(arguments.torso, arguments.num_rounds))
+  names = [name for name in arguments.agents.split(',') if name]
+  try:
+    table = measure(arguments.torso, arguments.num_rounds, names)
+  except UserError as error:
+    sys.exit(f'error: {error}')
+  rich.console.Console().print(table)
 
 
 if __name__ == '__main__':

@@ -211,6 +211,47 @@ class CompileUpdateTest(parameterized.TestCase):
     self.assertEqual(widths, expected)
 
 
+class CompileStagesTest(parameterized.TestCase):
+  @parameterized.product(compile_all=[False, True], num_parts=[1, 3])
+  def test_parts_keep_what_is_theirs(self, compile_all, num_parts):
+    widths, sizes = [], []
+
+    def own_sum(unroll):
+      widths.append(unroll.task_id.shape[0])
+      total = tf.reduce_sum(unroll.env_outputs.reward)
+      return [total, None], lambda factor: factor * total
+
+    def share(unroll, function, total):
+      part = tf.reduce_sum(unroll.env_outputs.reward)
+      return (dict(share=function(part) / total**2),)
+
+    def update_fn(parts, learning_rate):
+      sizes.append(parts.batch_size)
+      totals, functions = parts.map(own_sum)
+      total, nothing = parts.sum(totals)
+      assert nothing is None
+      (shares,) = parts.map(share, functions, total)
+      return dict(parts.sum(shares), step=learning_rate * total)
+
+    device = Device(xla='on' if compile_all else 'off', num_groups=num_parts)
+    update = device.compile_stages(update_fn)
+    unroll = learner_input(random_unroll(3, 24))
+    found = update(unroll, tf.constant(0.5))
+    reward = unroll.env_outputs.reward.numpy()
+    expected = [24] if compile_all else [24 // num_parts] * num_parts
+    self.assertEqual((widths, sizes), (expected, [24]))
+    np.testing.assert_allclose(found['step'], 0.5 * reward.sum(), rtol=1e-5)
+    squares = [x.sum() ** 2 for x in np.split(reward, len(expected), axis=1)]
+    np.testing.assert_allclose(
+      found['share'], sum(squares) / reward.sum() ** 2, rtol=1e-4
+    )
+
+  @parameterized.parameters('off', 'auto')
+  def test_joint_functions_are_parts(self, xla):
+    function = Device(xla=xla).compile_joint(lambda x: 2.0 * x)
+    self.assertEqual(is_compiled(function, tf.constant(3.0)), xla == 'auto')
+
+
 class ReplicasTest(absltest.TestCase):
   @classmethod
   def setUpClass(cls):

@@ -17,6 +17,8 @@ with start.quiet_tensorflow():
   os.write(2, b'noise of a library\\n')
   if sys.argv[2] == 'fails':
     raise ImportError('a library is missing')
+  if sys.argv[2] == 'is interrupted':
+    raise KeyboardInterrupt
 os.write(2, b'after it\\n')
 """
 
@@ -45,6 +47,11 @@ class QuietTest(parameterized.TestCase):
     self.assertIn('noise of a library\n', stderr)
     self.assertIn('ImportError: a library is missing', stderr)
 
+  def test_ctrl_c_is_no_failure(self):
+    _, stderr = run('-c', PROGRAM, '/no/driver', 'is interrupted')
+    self.assertNotIn('noise', stderr)
+    self.assertIn('KeyboardInterrupt', stderr)
+
   @parameterized.named_parameters(
     ('where_there_is_a_gpu', '/', {}),
     ('on_demand', '/no/driver', {'TF_CPP_MIN_LOG_LEVEL': '0'}),
@@ -55,7 +62,9 @@ class QuietTest(parameterized.TestCase):
 
 
 class FirstSecondTest(parameterized.TestCase):
-  @parameterized.parameters('impala', 'popart', 'pixel_control', 'distral')
+  @parameterized.parameters(
+    'impala', 'popart', 'pixel_control', 'distral', 'stacx'
+  )
   def test_flags_are_read_before_tensorflow_is_imported(self, paper):
     program = (
       f'import sys; import {paper}.experiment; '
@@ -70,7 +79,8 @@ class FirstSecondTest(parameterized.TestCase):
     self.assertStartsWith(stderr, 'error: flag --preset=atari')
     self.assertLess(time.monotonic() - start, 3.0)  # 0.2 s on an idle machine.
 
-  def test_a_run_says_nothing_on_stderr(self):
+  @parameterized.parameters('one_device', 'mirrored')
+  def test_a_run_says_nothing_on_stderr(self, strategy):
     logdir = self.create_tempdir().full_path
     status, stderr = run(
       '-m',
@@ -78,6 +88,7 @@ class FirstSecondTest(parameterized.TestCase):
       '--preset=debug',
       f'--logdir={logdir}',
       '--stop_frames=100',
+      f'--strategy={strategy}',
     )
     self.assertEqual((status, stderr), (0, ''))
 

@@ -182,7 +182,7 @@ WRONG_INPUT = (
   (
     'environments',
     ['--num_environments=6', LEVELS],
-    '--num_environments=6 in --num_groups=2: each group needs .* 2 tasks',
+    '--num_environments=6 in 2 groups .*: each group needs .* 2 tasks',
   ),
   (
     'no_policy_to_test',

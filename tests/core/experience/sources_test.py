@@ -1,6 +1,9 @@
 """Tests of core/experience/sources.py."""
 
+import collections
+import contextlib
 import dataclasses
+import io
 import re
 import tempfile
 import threading
@@ -65,6 +68,67 @@ class SourceTest(parameterized.TestCase):
     for version in range(5):
       batch = source.next_batch(version, Interrupt())
       np.testing.assert_array_equal(batch.policy_version, [version] * 4)
+
+  @parameterized.parameters((16, 2), (6, 4), (8, 4), (3, 4))
+  def test_sync_lag(self, num_environments, batch_size):
+    source = self.make(
+      num_environments=num_environments, batch_size=batch_size, num_groups=1
+    )
+    lags = []
+    for version in range(40):
+      batch = source.next_batch(version, Interrupt())
+      lags += [*(version - batch.policy_version)]
+    self.assertEqual(max(lags), 1)
+
+  @parameterized.product(learner_secs=(0.0, 0.05), max_policy_lag=(2, 3))
+  def test_async_lag(self, learner_secs, max_policy_lag):
+    source = self.make(
+      actor_mode='async',
+      num_environments=32,
+      batch_size=2,
+      max_policy_lag=max_policy_lag,
+    )
+    lags = []
+    for version in range(40):
+      batch = source.next_batch(version, Interrupt())
+      lags += [*(version - batch.policy_version)]
+      time.sleep(learner_secs)
+    # Groups may end in another order than that in which they began.
+    self.assertLess(np.mean(lags), max_policy_lag + 0.5)
+    if learner_secs:
+      self.assertGreater(np.mean(lags), max_policy_lag - 0.5)
+
+  @parameterized.parameters('sync', 'async')
+  def test_groups_play_in_turn(self, actor_mode):
+    source = self.make(actor_mode=actor_mode, num_environments=16, batch_size=2)
+    actors = [source._actor] if actor_mode == 'sync' else source._actors
+    plays = collections.Counter()
+    for group in actors[0].groups:
+      collect = group.collect
+
+      def counted(version, group=group, collect=collect):
+        plays[group] += 1
+        return collect(version)
+
+      group.collect = counted
+    for version in range(80):
+      source.next_batch(version, Interrupt())
+    self.assertLen(plays, 8)
+    self.assertLess(max(plays.values()) - min(plays.values()), 5)
+
+  @parameterized.parameters('sync', 'async')
+  def test_says_what_lag_it_cannot_help(self, actor_mode):
+    for num_environments, message in ((100, ''), (200, 'groups of 4 ')):
+      printed = io.StringIO()
+      with contextlib.redirect_stdout(printed):
+        source = self.make(
+          actor_mode=actor_mode,
+          num_environments=num_environments,
+          batch_size=1,
+        )
+      self.assertIn(message, printed.getvalue())
+      self.assertEqual('warning' in printed.getvalue(), bool(message))
+      source.next_batch(0, Interrupt())
 
   def test_async_queue_is_bounded(self):
     source = self.make(actor_mode='async', queue_capacity=1)

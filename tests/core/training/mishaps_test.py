@@ -33,7 +33,7 @@ def assert_one_line(finished, message):
 class RefusedStartTest(RunsTest):
   @parameterized.named_parameters(
     ('learning_rate', dict(learning_rate=0.5), 'learning_rate was 0.0006'),
-    ('groups', dict(num_groups=99), 'num_groups was 2, is 99'),
+    ('groups', dict(num_groups=50), 'num_groups was 2, is 50'),
     ('actors', dict(num_actors=2), 'num_actors was 1, is 2'),
   )
   def test_leaves_the_records_as_they_were(self, changes, message):
@@ -54,7 +54,7 @@ class RefusedStartTest(RunsTest):
       ),
       '2 tasks need at least as many',
     ),
-    ('groups', dict(num_groups=99), '--num_groups=99 exceeds'),
+    ('groups', dict(num_groups=50), '--num_groups=50 exceeds'),
     ('actors', dict(num_actors=2), 'sync has one actor, not 2'),
   )
   def test_a_first_start_writes_nothing(self, changes, message):

@@ -15,6 +15,7 @@ NUM_UPDATES = 60
 VARIANTS = dict(
   plain={},
   pending_unrolls=dict(num_environments=3),  # Batches are of 4.
+  groups_in_turn=dict(num_environments=18),  # One of three at a time.
   lstm=dict(use_lstm=True, xla='auto'),
 )
 

@@ -24,6 +24,7 @@ class ResumeTest(RunsTest):
   @parameterized.named_parameters(
     ('plain', 'plain', 23),
     ('pending', 'pending_unrolls', 34),
+    ('groups_in_turn', 'groups_in_turn', 29),
     ('lstm', 'lstm', 45),
   )
   def test_killed_run_ends_as_the_whole_one(self, variant, num_updates):

@@ -1,0 +1,22 @@
+"""Actors 0, 5 and 20 updates behind; three ways to set alpha: 45 runs.
+
+python -m experiments.launch experiments/stacx/off_policyness_sweep.py
+"""
+
+_ALPHAS = {
+  'truncated': {'self_tuned': ''},
+  'not_truncated': {'self_tuned': '', 'alpha_rho': 0.0, 'alpha_c': 0.0},
+  'self_tuned': {'self_tuned': 'alpha'},
+}
+
+MODULE = 'experiments.stacx.off_policyness_run'
+FLAGFILE = 'experiments/stacx/wide_catch.flags'
+OVERRIDES = {
+  f'{name},policy_age={age}': {**flags, 'policy_age': age, 'num_heads': 1}
+  for age in (0, 5, 20)
+  for name, flags in _ALPHAS.items()
+}
+SEEDS = (1, 2, 3, 4, 5)
+LOGDIR = 'runs/stacx/off_policyness'
+# One core per run: several run at once, and such small networks gain nothing.
+ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}

@@ -1,0 +1,194 @@
+"""Records the runs on the wide board, and makes tables and a figure of them.
+
+    python -m experiments.stacx.wide_catch_results --run=learning_rates
+    python -m experiments.stacx.wide_catch_results --run=off_policyness
+    python -m experiments.stacx.wide_catch_results --write
+
+--run launches experiments/stacx/<name>_sweep.py, goes on where it was stopped,
+and records the curves under experiments/results/stacx/. --write puts the tables
+of what is recorded into stacx/README.md.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+
+from core.errors import UserError
+from core.files import atomic_file
+from experiments.launch import process, schedule, sweeps
+from experiments.runs import bootstrap, csv_files, reader
+from experiments.tables import markdown
+
+RESULTS = os.path.join('experiments', 'results', 'stacx')
+README = os.path.join('stacx', 'README.md')
+NUM_BINS = 10  # Of a curve.
+NAMES = {
+  'impala': 'IMPALA',
+  'stac': 'STAC',
+  'impala_auxiliary': 'IMPALA with fixed auxiliary tasks',
+  'stacx': 'STACX',
+  'truncated': 'alpha 1 (V-trace)',
+  'not_truncated': 'alpha 0 (importance sampling)',
+  'self_tuned': 'alpha self-tuned',
+}
+# By experiment: what its settings change beside the agent.
+EXPERIMENTS = {
+  'learning_rates': 'learning_rate',
+  'off_policyness': 'policy_age',
+}
+
+
+def run(name: str, num_parallel: int) -> None:
+  """Runs what is not done of an experiment, and records the curves.
+
+  Raises:
+    UserError: a run failed or was interrupted; the same command goes on.
+  """
+  path = os.path.join('experiments', 'stacx', f'{name}_sweep.py')
+  record(name, schedule.run_sweep(path, num_parallel), num_parallel)
+
+
+def record(name: str, sweep: sweeps.Sweep, num_parallel: int) -> None:
+  """Puts the curves of all runs into one table.
+
+  Args:
+    name: of the experiment.
+    sweep: its finished runs.
+    num_parallel: how many ran at once, for the time that all took.
+
+  Raises:
+    UserError: a run has no episodes.
+  """
+  tables, secs = [], 0.0
+  for planned in sweep.runs:
+    one = reader.read_run(planned.logdir)
+    setting, seed = planned.name.split('/seed_')
+    tables.append(curve_of(one).assign(setting=setting, seed=int(seed)))
+    secs += process.read_state(planned.logdir).secs
+  table = pd.concat(tables)
+  folder = os.path.join(RESULTS, f'wide_catch_{name}')
+  os.makedirs(folder, exist_ok=True)
+  with atomic_file(os.path.join(folder, 'curves.csv.gz')) as file:
+    table[['setting', 'seed', 'env_frames', 'mean_return']].to_csv(
+      file,
+      index=False,
+      float_format='%.5g',
+      compression=dict(method='gzip', mtime=0),
+    )
+  # Of the last run; what differs between runs stands in the table.
+  command = f'python -m experiments.stacx.wide_catch_results --run={name}'
+  info = dict(one.info) | dict(
+    command=command, wall_secs=round(secs / num_parallel, 1)
+  )
+  with atomic_file(os.path.join(folder, 'info.json')) as file:
+    file.write((json.dumps(info, indent=2) + '\n').encode())
+
+
+def curve_of(one: reader.Run) -> pd.DataFrame:
+  """Returns mean returns of the episodes in each tenth of a run's frames.
+
+  Args:
+    one: a finished run.
+
+  Returns:
+    env_frames (the tenth's end) and mean_return.
+
+  Raises:
+    UserError: some tenth has no episode.
+  """
+  episodes = one.table('episodes')
+  if episodes is None:
+    raise UserError(f'{one.folder} has no episodes.csv')
+  edges = np.linspace(0, one.total, NUM_BINS + 1)
+  bins = np.clip(
+    np.searchsorted(edges, episodes.env_frames, side='right') - 1,
+    0,
+    NUM_BINS - 1,
+  )
+  means = episodes.groupby(bins).episode_return.mean()
+  if len(means) < NUM_BINS:
+    raise UserError(f'{one.folder} is incomplete: --run goes on')
+  return pd.DataFrame(dict(env_frames=edges[1:], mean_return=means))
+
+
+def read(name: str) -> pd.DataFrame | None:
+  """Reads a recorded experiment.
+
+  Args:
+    name: of EXPERIMENTS.
+
+  Returns:
+    Columns agent, value, seed, curve (mean of all tenths) and end (the last),
+    a row per run; None if it is not recorded.
+  """
+  path = os.path.join(RESULTS, f'wide_catch_{name}', 'curves.csv.gz')
+  if not os.path.exists(path):
+    return None
+  curves = csv_files.read(
+    path, ('seed', 'env_frames', 'mean_return'), ('setting',)
+  )
+  by_run = curves.groupby(['setting', 'seed'], sort=False).mean_return
+  runs = by_run.agg(curve='mean', end='last').reset_index()
+  split = runs.setting.str.extract(rf'^(.*),{EXPERIMENTS[name]}=(.*)$')
+  return runs.assign(agent=split[0], value=split[1].astype(float))
+
+
+def make_table(runs: pd.DataFrame, name: str, measure: str) -> str:
+  """Returns a Markdown table of mean returns, a line per agent.
+
+  Args:
+    runs: from `read`.
+    name: of the experiment.
+    measure: 'curve' or 'end'.
+  """
+  values = sorted(runs.value.unique())
+  what = {'curve': 'all of training', 'end': 'last tenth'}[measure]
+  label = EXPERIMENTS[name].replace('_', ' ')
+  header = [f'{what}; {label}', *(f'{value:g}' for value in values)]
+  body = []
+  for agent in [n for n in NAMES if n in set(runs.agent)]:
+    cells = []
+    for value in values:
+      found = runs[(runs.agent == agent) & (runs.value == value)]
+      returns = found[measure].to_numpy()
+      low, high = bootstrap.mean_interval(returns)
+      cells.append(f'{returns.mean():.2f} [{low:.2f}, {high:.2f}]')
+    body.append([NAMES[agent], *cells])
+  return markdown.table(header, body)
+
+
+def main() -> None:
+  """Does what the command line asks for."""
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.stacx.wide_catch_results',
+    description='Experiments with STACX on the wide board.',
+  )
+  parser.add_argument('--run', choices=EXPERIMENTS, help='train and record')
+  parser.add_argument('--write', action='store_true', help="README's tables")
+  parser.add_argument(
+    '--num_parallel', type=int, default=2, help='runs at once'
+  )
+  arguments = parser.parse_args()
+  try:
+    if arguments.run:
+      run(arguments.run, arguments.num_parallel)
+    for name in EXPERIMENTS:
+      runs = read(name)
+      if runs is None:
+        continue
+      text = '\n\n'.join(
+        make_table(runs, name, measure) for measure in ('curve', 'end')
+      )
+      if arguments.write:
+        markdown.write(README, f'wide_catch_{name}', text)
+      print(f'{name}\n{text}\n')
+  except UserError as error:
+    sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+  main()

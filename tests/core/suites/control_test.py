@@ -1,0 +1,122 @@
+"""Tests of core/suites/control.py."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from core.environments import control as engine
+from core.environments.control import ControlProtocol
+from core.errors import UserError
+from core.suites import control, tasks
+from core.suites.control import Control
+from core.suites.suite import Reference
+from core.suites.task_environments import TaskEnvironments
+from core.types import ActionBox
+from tests.tasks import tasks_of
+
+SUITE = Control()
+
+
+class NamesTest(parameterized.TestCase):
+  def test_tasks_are_dm_controls(self):
+    engine.spaces_of('cartpole/swingup', ControlProtocol())  # Without OpenGL.
+    from dm_control import suite
+
+    self.assertEqual(
+      control.BENCHMARKING,
+      tuple(f'control:{domain}/{task}' for domain, task in suite.BENCHMARKING),
+    )
+    self.assertLen(control.BENCHMARKING, 28)
+    self.assertSameElements(
+      control.ALL_TASKS,
+      [f'control:{domain}/{task}' for domain, task in suite.ALL_TASKS],
+    )
+
+  def test_the_benchmarking_set(self):
+    self.assertEqual(tasks.expand('control'), control.BENCHMARKING)
+    name = 'control:quadruped/walk'
+    self.assertNotIn(name, control.BENCHMARKING)
+    self.assertEqual(tasks.expand(name), (name,))
+
+  @parameterized.named_parameters(
+    ('task', 'control:cartpole/swing', 'control:cartpole/swingup'),
+    ('domain', 'control:wlker/walk', 'control:walker/walk'),
+    ('only_a_domain', 'control:humanoid', 'control:humanoid/run'),
+    ('dashes', 'control:reacher-hard', 'control:reacher/hard'),
+    ('no_prefix', 'fish/swim', 'control:fish/swim'),
+    ('of_dmlabs_form', 'cheetah/run', 'control:cheetah/run'),
+  )
+  def test_unknown_task_gets_the_nearest(self, name, nearest):
+    with self.assertRaisesRegex(
+      UserError, f"^unknown task '{name}'; did you mean .*{nearest}"
+    ) as caught:
+      tasks.expand(name)
+    self.assertNotIn('\n', str(caught.exception))
+
+  def test_other_levels_stay_dmlabs(self):
+    self.assertEqual(
+      tasks.expand('contributed/psychlab/harlow'),
+      ('contributed/psychlab/harlow',),
+    )
+
+  def test_returns_lie_between_0_and_1000(self):
+    reference = Reference(0.0, 1000.0, is_human=False)
+    self.assertEqual(SUITE.reference('control:dog/run'), reference)
+    self.assertIsNone(SUITE.reference('control:lqr/lqr_2_1'))
+    self.assertIsNone(SUITE.reference('control:dog/run', is_human_starts=True))
+
+
+class ProtocolTest(absltest.TestCase):
+  def test_options_reach_the_protocol(self):
+    task = 'control:cartpole/swingup'
+    run = tasks_of(task, num_action_repeats=2)
+    self.assertEqual(run.protocol(task), ControlProtocol(2, 'features'))
+    self.assertEqual(run.env_spec.num_features, 5)
+    self.assertEqual(run.env_spec.frame_shape, ())
+    run = tasks_of(task, num_action_repeats=8, control_observations='pixels')
+    self.assertEqual(run.protocol(task), ControlProtocol(8, 'pixels'))
+    self.assertEqual(run.env_spec.num_features, 0)
+    self.assertEqual(run.env_spec.frame_shape, (64, 64, 3))
+
+  def test_evaluation_line(self):
+    line = SUITE.evaluation_line(ControlProtocol(4, 'features'))
+    for part in ('1000 control steps', 'sampled', 'repeat 4', 'features'):
+      self.assertIn(part, line)
+    line = SUITE.evaluation_line(ControlProtocol(2, 'pixels'))
+    self.assertIn('action repeat 2; 64x64 pixels', line)
+
+
+class SeveralTasksTest(absltest.TestCase):
+  def test_the_benchmarking_set_is_padded(self):
+    spec = tasks_of(*control.BENCHMARKING).env_spec
+    self.assertEqual(spec.task_names, control.BENCHMARKING)
+    self.assertEqual(spec.num_features, 67)
+    self.assertEqual(spec.action_box[:2], ((-1.0,) * 21, (1.0,) * 21))
+    by_task = dict(zip(spec.task_names, spec.task_num_features, strict=True))
+    self.assertEqual(by_task['control:cartpole/swingup'], 5)
+    self.assertEqual(by_task['control:humanoid/run'], 67)
+    self.assertEqual(spec.action_box.task_sizes[5], 1)
+
+  def test_two_side_by_side(self):
+    names = ('control:cartpole/balance', 'control:reacher/easy')
+    run = tasks_of(*names, num_action_repeats=2)
+    self.assertEqual(
+      run.env_spec.action_box, ActionBox((-1.0,) * 2, (1.0,) * 2, (1, 2))
+    )
+    envs = TaskEnvironments(run, np.array([0, 0, 1], np.int32), True)
+    self.addCleanup(envs.close)
+    observation, _ = envs.reset(seed=1)
+    self.assertEqual(observation.features.shape, (3, 6))
+    self.assertEqual(observation.features[:, 5].all(), False)
+    for _ in range(3):
+      _, rewards, *_ = envs.step(np.full([3, 2], 0.5, np.float32))
+    self.assertTrue(np.all(rewards[:2] > 1.0))  # Of two control steps.
+    self.assertLen(envs.get_state(), 2)
+
+  def test_other_bounds_are_refused_in_one_line(self):
+    names = ('control:walker/walk', 'control:quadruped/walk')
+    with self.assertRaisesRegex(UserError, '^one agent needs the same bounds'):
+      _ = tasks_of(*names).env_spec
+
+
+if __name__ == '__main__':
+  absltest.main()
