@@ -158,6 +158,10 @@ class WrongMetadataTest(RunsTest):
     ('frames', {'env_frames': '20'}),
     ('config', {'config': 'x'}),
     ('records', {'records': None}),
+    ('negative', {'num_updates': -1}),
+    ('endless', {'records': {'env_frames': 10**30}}),
+    ('length', {'records': {'updates.csv': 'x'}}),
+    ('checksums', {'records': {'checksums': {'updates.csv': None}}}),
     ('source', {'source': [1]}),
     ('tasks', {'task_names': 3}),
   )
