@@ -91,8 +91,12 @@ def restore_latest(
     (arrays by name, metadata, path), or None where there is no checkpoint.
 
   Raises:
-    UserError: there are checkpoints, but none can be read.
+    UserError: there are checkpoints, but none can be read; or what has the
+      folder's name is none.
   """
+  # Such as a link to a disk that is not mounted: nothing may begin anew.
+  if os.path.lexists(directory) and not os.path.isdir(directory):
+    raise UserError(f'{directory} is not a folder: move it away')
   paths = [path for _, path in reversed(_find(directory))]
   reasons = []
   for path, following in itertools.zip_longest(paths, paths[1:]):

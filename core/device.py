@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -362,6 +363,8 @@ def _make_strategy(name):
     tf.config.experimental.set_memory_growth(gpu, True)
   if name == 'one_device':
     return tf.distribute.get_strategy()
+  # Its line about the devices would stand beside what went wrong.
+  logging.getLogger('tensorflow').setLevel(logging.WARNING)
   kind = 'GPU' if tf.config.list_logical_devices('GPU') else 'CPU'
   devices = [device.name for device in tf.config.list_logical_devices(kind)]
   return tf.distribute.MirroredStrategy(devices)

@@ -27,6 +27,7 @@ class FailingCatch(Catch):
   """Catch that raises at its 40th step."""
 
   def __init__(self):
+    super().__init__()
     self._num_steps = 0
 
   def step(self, action):
@@ -41,6 +42,7 @@ class DyingCatch(Catch):
   """Catch whose process ends without a word at its 40th step."""
 
   def __init__(self):
+    super().__init__()
     self._num_steps = 0
 
   def step(self, action):
@@ -55,6 +57,7 @@ class SleepingCatch(Catch):
   """Catch that sleeps at its 40th step, long after any test has given up."""
 
   def __init__(self):
+    super().__init__()
     self._num_steps = 0
 
   def step(self, action):

@@ -58,6 +58,7 @@ class Catch(gymnasium.Env):
     """Goes on from `get_state`."""
     self._ball, self._paddle = list(state['ball']), state['paddle']
     self.np_random.bit_generator.state = state['generator']
+    self._frame()  # Fails of what is not on the board.
 
   def _frame(self) -> np.ndarray:
     board = np.zeros((self._rows, self._columns), np.uint8)

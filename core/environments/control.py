@@ -21,6 +21,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from absl import logging
 from gymnasium import spaces
 
 from core.environments import control_state
@@ -247,11 +248,13 @@ def check_installation() -> None:
 def _load(task, backend):
   """Loads an environment of dm_control's suite; sets MUJOCO_GL meanwhile."""
   check_installation()
-  previous = os.environ.get('MUJOCO_GL')
+  previous, verbosity = os.environ.get('MUJOCO_GL'), logging.get_verbosity()
   os.environ['MUJOCO_GL'] = backend
+  logging.set_verbosity(logging.WARNING)  # It tells of its versions.
   try:
     from dm_control import suite
   finally:
+    logging.set_verbosity(verbosity)
     if previous is None:
       del os.environ['MUJOCO_GL']
     else:

@@ -19,7 +19,7 @@ from core.environments.dmlab import (
   DmLabEnv,
   DmLabProtocol,
 )
-from core.environments.workers import no_main_module
+from core.environments.workers import spawning
 from core.errors import UserError
 
 _CLOSE_SECS = 3.0
@@ -57,7 +57,7 @@ class DmLabVectorEnv(AsyncVectorEnv):
       functools.partial(DmLabEnv, level, protocol, is_training)
       for level in levels
     ]
-    with no_main_module():
+    with spawning():
       super().__init__(
         env_fns, context='spawn', autoreset_mode=AutoresetMode.SAME_STEP
       )

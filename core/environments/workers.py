@@ -14,6 +14,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 import gymnasium
@@ -64,7 +65,7 @@ class WorkerVectorEnv(VectorEnv):
     ]
     context = multiprocessing.get_context('spawn')
     try:
-      with no_main_module(), ignored_by_children():
+      with spawning():
         for rows in self._slices:
           self._start(context, env_fns[rows])
       spaces = self._receive()
@@ -153,15 +154,18 @@ class WorkerVectorEnv(VectorEnv):
 
 
 @contextlib.contextmanager
-def no_main_module() -> Iterator[None]:
-  """Hides the script that runs from processes that are spawned.
+def spawning() -> Iterator[None]:
+  """Lets processes spawned in a with-block ignore Ctrl-C and the main module.
 
-  They would import it anew, and with it TensorFlow.
+  They would import the script that runs anew, and with it TensorFlow.
   """
+  # It starts with the first process, and lets Ctrl-C through from then on.
+  resource_tracker.ensure_running()
   main = sys.modules['__main__']
   sys.modules['__main__'] = types.ModuleType('__main__')
   try:
-    yield
+    with ignored_by_children():
+      yield
   finally:
     sys.modules['__main__'] = main
 

@@ -104,10 +104,24 @@ def make_source(
       source = AsyncSource(config, actors, timer, num_updates)
     else:
       source = SyncSource(config, actors[0])
-      if resume and resume['config']['actor_mode'] == 'sync':
-        source.set_state({**resume['source'], 'arrays': resume['arrays']})
+      if resume and resume['config'].get('actor_mode') == 'sync':
+        _restore(source, {**resume['source'], 'arrays': resume['arrays']})
     built.pop_all()
   return source
+
+
+def _restore(source, state):
+  """Sets a source's state; says in a line if that is none."""
+  try:
+    source.set_state(state)
+  except UserError:
+    raise
+  except Exception as error:  # Anything, depending on what is wrong with it.
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+    raise UserError(
+      f'the environments cannot go on from the checkpoint ({reason}): move the '
+      'newest checkpoint away'
+    ) from error
 
 
 def _warn_of_lag(config, num_tasks):
@@ -182,7 +196,8 @@ class SyncSource:
     self._actor.set_state(
       dict(arrays=arrays['source']['actor'], environments=environments)
     )
-    self._next_group = state.get('next_group', 0)
+    num_groups = len(self._actor.groups)
+    self._next_group = range(num_groups)[state.get('next_group', 0)]
     self._restore_unrolls(state)
 
   def _restore_unrolls(self, state):

@@ -53,7 +53,6 @@ class Control(suite.Suite):
   names = BENCHMARKING
   packages = ('dm-control', 'mujoco')
   has_protocol = True
-  reference_name = '0 to 1000'
 
   def owns(self, task: str) -> bool:
     """Tells whether a task is one of DeepMind Control."""

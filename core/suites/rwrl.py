@@ -34,7 +34,6 @@ class RealWorld(suite.Suite):
   names = TASKS
   packages = ('dm-control', 'mujoco')
   has_protocol = True
-  reference_name = '0 to 1000'
 
   def owns(self, task: str) -> bool:
     """Tells whether a task is one of the challenge."""

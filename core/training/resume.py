@@ -12,6 +12,8 @@ from core.errors import UserError
 from core.run_config import RunConfig
 from core.training.records import Records
 
+_MAX_NUMBER = 2**62  # Of frames, updates, bytes and seconds.
+
 
 def save(
   config: RunConfig, learner: Any, source: Any, records: Records
@@ -98,6 +100,16 @@ def check_metadata(metadata: dict[str, Any]) -> None:
   for name, kind in kinds.items():
     if not isinstance(metadata.get(name), kind):
       raise ValueError(f'its {name} is not of type {kind.__name__}')
+  numbers = {name: metadata[name] for name in ('env_frames', 'num_updates')}
+  for name, value in metadata['records'].items():
+    of_file = value if name == 'checksums' else {'': value}
+    if not isinstance(of_file, dict):
+      raise ValueError(f'its {name} is not of type dict')
+    numbers |= {f'{name} {file}'.strip(): n for file, n in of_file.items()}
+  for name, number in numbers.items():
+    kind = (int, float) if name == 'wall_secs' else int
+    if not isinstance(number, kind) or not 0 <= number < _MAX_NUMBER:
+      raise ValueError(f'its {name} is no number of its kind')
 
 
 def load_variables(agent: Any, arrays: dict[str, np.ndarray]) -> None:

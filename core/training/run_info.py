@@ -148,8 +148,9 @@ def _git_commit() -> dict[str, Any] | None:
   """Return the commit of this checkout; None outside one."""
 
   def git(*arguments: str) -> str:
+    # A kill may not leave the lock of an index that is refreshed meanwhile.
     return subprocess.run(
-      ['git', '-C', _ROOT, *arguments],
+      ['git', '--no-optional-locks', '-C', _ROOT, *arguments],
       check=True,
       capture_output=True,
       text=True,

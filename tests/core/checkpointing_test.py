@@ -169,6 +169,16 @@ class SaveTest(CheckpointingTest):
     )
     self.assertEqual(self.names(), ['checkpoint_000000000000010.npz'])
 
+  @parameterized.parameters('file', 'link_to_nowhere')
+  def test_what_is_no_folder_is_not_an_empty_one(self, what):
+    if what == 'file':
+      pathlib.Path(self.folder).touch()
+    else:
+      os.symlink('nowhere', self.folder)
+    message = f'{self.folder} is not a folder: move it away'
+    with self.assertRaisesRegex(UserError, message):
+      self.restore()
+
   def test_folder_that_cannot_be_made(self):
     file = os.path.join(self.base, 'file')
     pathlib.Path(file).touch()

@@ -62,7 +62,9 @@ class QuietTest(parameterized.TestCase):
 
 
 class FirstSecondTest(parameterized.TestCase):
-  @parameterized.parameters('impala', 'popart', 'pixel_control', 'distral')
+  @parameterized.parameters(
+    'impala', 'popart', 'pixel_control', 'distral', 'stacx'
+  )
   def test_flags_are_read_before_tensorflow_is_imported(self, paper):
     program = (
       f'import sys; import {paper}.experiment; '
@@ -77,7 +79,8 @@ class FirstSecondTest(parameterized.TestCase):
     self.assertStartsWith(stderr, 'error: flag --preset=atari')
     self.assertLess(time.monotonic() - start, 3.0)  # 0.2 s on an idle machine.
 
-  def test_a_run_says_nothing_on_stderr(self):
+  @parameterized.parameters('one_device', 'mirrored')
+  def test_a_run_says_nothing_on_stderr(self, strategy):
     logdir = self.create_tempdir().full_path
     status, stderr = run(
       '-m',
@@ -85,6 +88,7 @@ class FirstSecondTest(parameterized.TestCase):
       '--preset=debug',
       f'--logdir={logdir}',
       '--stop_frames=100',
+      f'--strategy={strategy}',
     )
     self.assertEqual((status, stderr), (0, ''))
 

@@ -122,7 +122,7 @@ class RunTest(parameterized.TestCase):
     for task in TASKS:
       self.assertLen([line for line in lines if f'| {task} |' in line], 1)
     # The terminal shows one table, too.
-    self.assertEqual(finished.stdout.count('normalised %'), 1)
+    self.assertEqual(finished.stdout.count('normalised'), 1)
     with open(os.path.join(config.logdir, 'evaluation.csv')) as file:
       played = [row['task'] for row in csv.DictReader(file)]
     self.assertEqual(played, [TASKS[0]] * 3 + [TASKS[1]] * 3)

@@ -1,5 +1,6 @@
 """Random flags: a command refuses them in one line, or trains with them."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -85,7 +86,8 @@ def start(module: str, flags: list[str], folder: pathlib.Path) -> list[str]:
   """
   began = time.monotonic()
   process = Process(module, *flags, cwd=folder)
-  resource.prlimit(process.pid, resource.RLIMIT_AS, 2 * (MEMORY_BYTES,))
+  with contextlib.suppress(ProcessLookupError):  # Refused, and gone already.
+    resource.prlimit(process.pid, resource.RLIMIT_AS, 2 * (MEMORY_BYTES,))
   trains = process.wait_until(lambda: _has_update(folder), TIMEOUT_SECS)
   if not trains:
     finished = process.finish(max(0, began + TIMEOUT_SECS - time.monotonic()))

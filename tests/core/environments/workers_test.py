@@ -20,8 +20,8 @@ from core.errors import EnvironmentFailure, UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
-# A user's script: builds environments, prints their processes' ids and how many
-# of them ran its own import, and waits.
+# A user's script: builds environments, prints their processes' ids, how many of
+# them ran its own import and how many began with Ctrl-C blocked, and waits.
 SCRIPT = """
 import time, wave
 from core.environments.workers import WorkerVectorEnv
@@ -29,15 +29,15 @@ from tests.core.environments.workers_test import ProcessEnv
 env = WorkerVectorEnv([ProcessEnv] * 3, 2)
 observations, _ = env.reset(seed=0)
 print(*[process.pid for process in env.processes], flush=True)
-print(observations[:, 1].sum(), flush=True)
+print(observations.sum(axis=0)[[1, 3]].tolist(), flush=True)
 time.sleep(60)
 """
 
 
 class ProcessEnv(gymnasium.Env):
-  """Observes its process: id, whether it ran the parent's script, calls."""
+  """Observes its process: id, whether it ran the script, calls, signals."""
 
-  observation_space = gymnasium.spaces.Box(0, np.inf, (3,), np.float32)
+  observation_space = gymnasium.spaces.Box(0, np.inf, (4,), np.float32)
   action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
   def __init__(self):
@@ -56,7 +56,8 @@ class ProcessEnv(gymnasium.Env):
   def _observe(self):
     self._num_calls += 1
     is_script = not sys.modules.keys().isdisjoint(('wave', 'tensorflow'))
-    return np.float32([os.getpid(), is_script, self._num_calls])
+    is_blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return np.float32([os.getpid(), is_script, self._num_calls, is_blocked])
 
 
 class BrokenEnv(gymnasium.Env):
@@ -185,7 +186,7 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     ) as parent:
       pids = list(map(int, parent.stdout.readline().split()))
       self.assertLen(pids, 2)
-      self.assertEqual(parent.stdout.readline(), '0.0\n')
+      self.assertEqual(parent.stdout.readline(), '[0.0, 3.0]\n')
       if number == signal.SIGINT:  # As a terminal sends it.
         for pid in pids:
           os.kill(pid, number)

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import io
+import json
 import re
 import tempfile
 import threading
@@ -13,6 +14,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from core import checkpointing
 from core.errors import UserError
 from core.experience import sources
 from core.experience.timing import Timer
@@ -263,27 +265,47 @@ class UnfinishedTest(parameterized.TestCase):
     self.assertEqual({e.closed for e in called}, {True})
     self.assertEqual(threading.active_count(), num_threads)
 
-  def test_a_checkpoint_that_does_not_fit(self):
+  @parameterized.named_parameters(
+    ('no_arrays', lambda s: s['arrays'].clear(), 'has no array'),
+    ('nothing', lambda s: s.clear(), "KeyError: 'environments'"),
+    ('no_list', lambda s: s.update(environments=True), 'TypeError'),
+    ('no_state', lambda s: s['environments'][0].pop(), 'ValueError'),
+    (
+      'not_on_the_board',
+      lambda s: s['environments'][0][0].update(ball=[99, 0]),
+      'IndexError',
+    ),
+    ('no_group', lambda s: s.update(next_group=7), 'IndexError'),
+    ('no_unrolls', lambda s: s.update(unroll_widths=None), 'TypeError'),
+  )
+  def test_a_checkpoint_that_does_not_fit(self, damage, message):
     config = runs.tiny_config()
-    agent, actors = runs.make_agent(config), []
+    agent, made = runs.make_agent(config), []
+    source = make_source(config, agent)
+    self.addCleanup(source.close)
+    state = source.get_state()
+    arrays = checkpointing.flatten({'source': state.pop('arrays')})
+    state = {**json.loads(json.dumps(state)), 'arrays': arrays}
+    damage(state)
     make_actor = sources.make_actor
 
     def make_and_keep(*args):
-      actors.append(make_actor(*args))
-      return actors[-1]
+      made.append(make_actor(*args))
+      return made[-1]
 
     resume = dict(
       num_updates=1,
       config=dict(actor_mode='sync'),
-      source=dict(environments=[[], []], unroll_widths=[]),
-      arrays={},
+      source=state,
+      arrays=state.pop('arrays', {}),
     )
     with (
       mock.patch.object(sources, 'make_actor', make_and_keep),
-      self.assertRaisesRegex(UserError, 'has no array'),
+      self.assertRaisesRegex(UserError, message) as caught,
     ):
       make_source(config, agent, resume)
-    for group in actors[0].groups:
+    self.assertNotIn('\n', str(caught.exception))
+    for group in made[0].groups:
       self.assertTrue(group.environments.closed)
 
 

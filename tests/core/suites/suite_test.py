@@ -55,7 +55,11 @@ ACTION = spaces.Discrete(3)
 FORCE = spaces.Box(-1.0, 2.0, (2,), np.float32)
 
 every_suite = parameterized.named_parameters(
-  *((suite.name, suite) for suite in SUITES)
+  *(
+    (suite.name, suite)
+    for suite in SUITES
+    if sys.version_info < (3, 13) or 'dm-control' not in suite.packages
+  )
 )
 
 

@@ -50,7 +50,7 @@ class UserFunctionsTest(parameterized.TestCase):
       "users_module:fails failed: NameError: name 'undefined_name' is not "
       r'defined \(.*users_module.py, line 3\)',
     ),
-    ('class', 'core.environments.catch:Catch', 'Catch failed: TypeError'),
+    ('class', 'tests.user_environments:SleepingCatch', 'failed: TypeError'),
     ('builtin', 'os:getcwd', 'getcwd failed: TypeError'),
     ('text', 'users_module:gives_text', "must return .*not 'no environment'"),
     ('other_number', 'users_module:gives_one', 'VectorEnv of 1 environments'),

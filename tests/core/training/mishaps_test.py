@@ -66,6 +66,7 @@ class RefusedStartTest(RunsTest):
     ('run_json', 'run.json', b'{"starts": 1}', 'run.json is damaged'),
     ('records', 'updates.csv', b'x' * 10_000, 'updates.csv is damaged'),
     ('folder', 'tasks.csv', None, 'tasks.csv is not a file'),
+    ('checkpoints', 'checkpoints', b'', 'checkpoints is not a folder'),
   )
   def test_damaged_files_are_refused_before_anything_is_built(
     self, name, content, message
@@ -73,6 +74,8 @@ class RefusedStartTest(RunsTest):
     config = config_of(self.logdir(), stop_frames=40)
     runs.train(config)
     path = pathlib.Path(config.logdir, name)
+    if name == 'checkpoints':
+      shutil.rmtree(path)
     if content is None:
       path.mkdir()
     else:
@@ -155,6 +158,10 @@ class WrongMetadataTest(RunsTest):
     ('frames', {'env_frames': '20'}),
     ('config', {'config': 'x'}),
     ('records', {'records': None}),
+    ('negative', {'num_updates': -1}),
+    ('endless', {'records': {'env_frames': 10**30}}),
+    ('length', {'records': {'updates.csv': 'x'}}),
+    ('checksums', {'records': {'checksums': {'updates.csv': None}}}),
     ('source', {'source': [1]}),
     ('tasks', {'task_names': 3}),
   )

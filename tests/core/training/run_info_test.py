@@ -76,6 +76,13 @@ class RunInfoTest(parameterized.TestCase):
     path.write_text('two')
     self.assertEqual(info(), {'commit': commit, 'dirty': True})
 
+    index = pathlib.Path(folder, '.git', 'index')
+    path.write_text('one')
+    os.utime(path, (1, 1))  # So that git would write it down anew.
+    before = index.stat().st_ino
+    self.assertEqual(info(), {'commit': commit, 'dirty': False})
+    self.assertEqual(index.stat().st_ino, before)
+
   def test_the_commit_is_this_checkouts(self):
     root = pathlib.Path(__file__).resolve().parents[3]
     self.assertTrue(os.path.samefile(run_info._ROOT, root))
