@@ -100,8 +100,9 @@ class RunTest(parameterized.TestCase):
         level_name='point_mass/2',
         policy='tanh_gaussian',
         use_lstm=True,
-        unroll_length=15,
-        unroll_overlap=10,
+        unroll_length=10,
+        unroll_overlap=5,
+        num_heads=1,
       ),
     ),
   )
@@ -121,7 +122,7 @@ class RunTest(parameterized.TestCase):
     self.assertLen(rows, 22)
     self.assertContainsSubset(
       [
-        *('gamma_head_1', 'gamma_gradient_head_2', 'kl', 'outer_loss'),
+        *('gamma_head_1', 'gamma_gradient_head_1', 'kl', 'outer_loss'),
         'truncated_share_head_1',
       ],
       rows[0],
