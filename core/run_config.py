@@ -199,6 +199,18 @@ class ActorLearnerConfig(RunConfig):
   unroll_length: int = field(
     100, 'T, agent steps per unroll.', minimum=1, maximum=_MAX_SIZE
   )
+  unroll_overlap: int = field(
+    0,
+    'Steps of an unroll that the one before it had too; the others must divide '
+    'unroll_length.',
+    minimum=0,
+    maximum=_MAX_SIZE,
+  )
+
+  @property
+  def new_steps(self) -> int:
+    """Agent steps of an unroll that no earlier one had."""
+    return self.unroll_length - self.unroll_overlap
 
   def group_widths(self, num_tasks: int) -> list[int]:
     """Cuts an actor's environments into groups that step together.

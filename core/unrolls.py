@@ -1,5 +1,7 @@
 """Batches of unrolls: choosing, cutting, joining and collecting columns."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -99,6 +101,36 @@ def take_turns(unroll: Unroll) -> Unroll:
   if np.array_equal(order, np.arange(len(order))):
     return unroll
   return select_columns(unroll, order)
+
+
+def join_in_time(unrolls: Sequence[Unroll], num_new: int) -> Unroll:
+  """Puts unrolls of the same columns one after the other.
+
+  Args:
+    unrolls: each [T + 1, B, ...], entry 0 the last of the one before.
+    num_new: how many of them, the last ones, nobody has seen yet. Episodes that
+      ended in the others are not marked as such again.
+
+  Returns:
+    Unroll [K T + 1, B, ...] of K unrolls, with core state and policy version
+    with which the first one began.
+  """
+  parts = []
+  for age, unroll in enumerate(reversed(unrolls)):
+    env_outputs, agent_outputs = unroll.env_outputs, unroll.agent_outputs
+    if age >= num_new:
+      info = env_outputs.info
+      info = info._replace(episode_done=np.zeros_like(info.episode_done))
+      env_outputs = env_outputs._replace(info=info)
+    parts.insert(0, (env_outputs, agent_outputs))
+
+  def join(first, *others):
+    return np.concatenate([first, *(x[1:] for x in others)])
+
+  env_outputs, agent_outputs = tf.nest.map_structure(join, *parts)
+  return unrolls[0]._replace(
+    env_outputs=env_outputs, agent_outputs=agent_outputs
+  )
 
 
 def join_unrolls(unrolls: list[Unroll]) -> Unroll:

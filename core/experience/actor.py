@@ -11,7 +11,7 @@ import tree
 from core.experience.timing import Timer
 from core.suites.task_environments import TaskEnvironments
 from core.types import AgentOutput, EnvOutput, EnvSpec, EpisodeInfo, Unroll
-from core.unrolls import select_columns
+from core.unrolls import join_in_time, select_columns
 
 
 class Actor:
@@ -33,6 +33,7 @@ class Actor:
     unroll_length: int,
     seed: int,
     timer: Timer,
+    num_joined: int = 1,
   ):
     """Resets all environments.
 
@@ -45,6 +46,8 @@ class Actor:
       unroll_length: T.
       seed: of environments and action sampling.
       timer: where inference and waiting for environments are counted.
+      num_joined: K; from the second on, an unroll begins with the last K - 1 of
+        K parts of T steps that the one before it had.
     """
     self.groups: list[Group] = []
     first_row = 0
@@ -59,6 +62,7 @@ class Actor:
           action_seed=[seed, index],
           environment_seed=seed + first_row,
           timer=timer,
+          num_joined=num_joined,
         )
       )
       first_row += environments.num_envs
@@ -74,7 +78,7 @@ class Actor:
       groups: those of this actor that play; all without it.
 
     Returns:
-      One Unroll per group, arrays that nobody else writes to.
+      One Unroll per group, [K T + 1, ...]; nobody writes to its arrays.
     """
     groups = self.groups if groups is None else groups
     unrolls = [self._pool.submit(g.collect, policy_version) for g in groups]
@@ -107,10 +111,8 @@ class Actor:
 
   def empty_unroll(self, width: int) -> Unroll:
     """Returns an Unroll of `width` columns with the shapes of this actor's."""
-    group = self.groups[0]
-    group.begin_unroll(0)
     columns = np.zeros(width, np.intp)
-    return select_columns(group.unroll, columns)
+    return select_columns(self.groups[0].empty_unroll(), columns)
 
   def close(self) -> None:
     """Ends what is being played and closes all environments."""
@@ -140,6 +142,7 @@ class Group:
     action_seed: list[int],
     environment_seed: int,
     timer: Timer,
+    num_joined: int = 1,
   ):
     """Resets the environments.
 
@@ -152,6 +155,7 @@ class Group:
       action_seed: two integers; the second counts up by 64 per action.
       environment_seed: of the first environment.
       timer: as for Actor.
+      num_joined: as for Actor.
     """
     self.environments = environments
     self.unroll = None
@@ -182,16 +186,44 @@ class Group:
     self._running = EpisodeInfo(
       zeros.copy(), np.zeros(n, np.int32), np.zeros(n, bool)
     )
+    # What the next unroll begins with, and how much of it was played.
+    self.begin_unroll(0)
+    nothing = tf.nest.map_structure(np.zeros_like, self.unroll)
+    self._parts = [nothing] * (num_joined - 1)
+    self._num_parts = np.zeros([], np.int32)
 
   def collect(self, policy_version: int) -> Unroll:
-    """Plays T steps.
+    """Plays T steps, at first K T.
 
     Args:
       policy_version: learner updates behind the weights in use.
 
     Returns:
-      Unroll [T + 1, N, ...], arrays that nobody else writes to.
+      Unroll [K T + 1, N, ...], arrays that nobody writes to.
     """
+    self._play(policy_version)
+    if not self._parts:
+      return self.unroll
+    num_new = 1
+    while self._num_parts < len(self._parts) and not self.is_stopped:
+      self._keep_part()
+      self._play(policy_version)
+      num_new += 1
+    unroll = join_in_time([*self._parts, self.unroll], num_new)
+    self._keep_part()
+    return unroll
+
+  def _keep_part(self):
+    self._parts = [*self._parts[1:], self.unroll]
+    self._num_parts = self._num_parts + 1  # Not in place: see get_arrays.
+
+  def empty_unroll(self) -> Unroll:
+    """Returns an Unroll of this group's shapes, without content."""
+    self.begin_unroll(0)
+    return join_in_time([self.unroll] * (1 + len(self._parts)), num_new=1)
+
+  def _play(self, policy_version):
+    """Plays T steps into `unroll`."""
     self.begin_unroll(policy_version)
     for t in range(1, self._unroll_length + 1):
       with self._timer.phase('inference'):
@@ -200,7 +232,6 @@ class Group:
         self.receive(t)
       if self.is_stopped:
         break
-    return self.unroll
 
   def begin_unroll(self, policy_version: int) -> None:
     """Allocates arrays [T + 1, N, ...] whose entry 0 is the last one seen."""
@@ -283,6 +314,8 @@ class Group:
       action_seed=self._action_seed,
       num_acts=self._num_acts,
     )
+    if self._parts:
+      arrays |= dict(parts=self._parts, num_parts=self._num_parts)
     return tree.map_structure(np.asarray, arrays)
 
   def set_arrays(self, arrays: dict[str, Any]) -> None:
@@ -293,6 +326,8 @@ class Group:
     self._running = arrays['running']
     self._action_seed = arrays['action_seed']
     self._num_acts = arrays['num_acts']
+    if self._parts:
+      self._parts, self._num_parts = arrays['parts'], arrays['num_parts']
 
 
 def _as_tensor(value):

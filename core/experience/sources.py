@@ -45,7 +45,8 @@ def make_actor(
     An Actor with fresh episodes.
 
   Raises:
-    UserError: there are more groups than environments, or more tasks.
+    UserError: there are more groups than environments, or more tasks; or
+      unrolls cannot overlap so.
   """
   n, num_groups = config.num_environments, config.num_groups
   if num_groups > n:
@@ -53,6 +54,11 @@ def make_actor(
   all_task_ids = assign_tasks(n * config.num_actors, len(tasks.names))
   task_ids = all_task_ids[index * n : (index + 1) * n]
   seed = 1_000_003 * config.seed + 10_007 * index + seed_offset
+  if config.new_steps < 1 or config.unroll_length % config.new_steps:
+    raise UserError(
+      f'--unroll_overlap={config.unroll_overlap} leaves {config.new_steps} new '
+      f'steps, which do not divide --unroll_length={config.unroll_length}'
+    )
   groups = []
   with contextlib.ExitStack() as built:
     ends = np.cumsum(config.group_widths(len(tasks.names)))
@@ -65,9 +71,10 @@ def make_actor(
       agent.initial_state,
       groups,
       agent.env_spec,
-      config.unroll_length,
+      config.new_steps,
       seed % 2**30,
       timer,
+      num_joined=config.unroll_length // config.new_steps,
     )
     built.pop_all()
   return actor

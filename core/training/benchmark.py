@@ -222,4 +222,4 @@ def _repeat(
 
 
 def _frames_per_update(config):
-  return config.batch_size * config.unroll_length * config.num_action_repeats
+  return config.batch_size * config.new_steps * config.num_action_repeats

@@ -57,7 +57,7 @@ class Learner:
       metrics, task_metrics = self._split(metrics)
     self._check_finite(metrics)
     lags = self.num_updates - batch.policy_version
-    num_steps = config.unroll_length * len(batch.task_id)
+    num_steps = config.new_steps * len(batch.task_id)
     self.num_updates += 1
     self.env_frames += num_steps * config.num_action_repeats
     row = dict(

@@ -107,7 +107,9 @@ class FlagFilesTest(parameterized.TestCase):
   def test_builds_its_agent_and_makes_an_update(self, name):
     # The network, its heads and its losses are the file's; its batch, and
     # compiling with XLA, would take minutes.
-    config = dataclasses.replace(parse(name), unroll_length=2, xla='off')
+    config = dataclasses.replace(
+      parse(name), unroll_length=2, unroll_overlap=0, xla='off'
+    )
     tasks = Tasks.of(config)
     num_tasks = len(tasks.names)
     task_id = np.unique(np.linspace(0, num_tasks - 1, NUM_TASKS).astype(int))

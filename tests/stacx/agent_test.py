@@ -132,7 +132,9 @@ class ExactnessTest(parameterized.TestCase):
     self.assertGreater(float(metrics['kl']), 1e-6)
 
   def test_parts_of_a_batch_add_up(self):
-    config = tiny_config(DEBUG, batch_size=16, num_heads=1)
+    config = tiny_config(
+      DEBUG, batch_size=16, num_heads=1, self_tuned='gamma,g_v'
+    )
     unroll = batch(T, 16, FEATURES_SPEC)
     results = []
     for num_groups in (1, 2):

@@ -48,6 +48,7 @@ class ConfigTest(parameterized.TestCase):
     final_learning_rate_fraction=0.1,
     batch_size=24,
     unroll_length=40,
+    unroll_overlap=30,
     discounting=0.99,
     use_lstm=True,
   )
@@ -95,7 +96,14 @@ class RunTest(parameterized.TestCase):
     ('catch', dict(behaviour='random_head')),
     (
       'continuous_lstm',
-      dict(level_name='point_mass/2', policy='tanh_gaussian', use_lstm=True),
+      dict(
+        level_name='point_mass/2',
+        policy='tanh_gaussian',
+        use_lstm=True,
+        unroll_length=10,
+        unroll_overlap=5,
+        num_heads=1,
+      ),
     ),
   )
   def test_stopped_run_ends_as_the_whole_one(self, settings):
@@ -114,7 +122,7 @@ class RunTest(parameterized.TestCase):
     self.assertLen(rows, 22)
     self.assertContainsSubset(
       [
-        *('gamma_head_1', 'gamma_gradient_head_2', 'kl', 'outer_loss'),
+        *('gamma_head_1', 'gamma_gradient_head_1', 'kl', 'outer_loss'),
         'truncated_share_head_1',
       ],
       rows[0],
@@ -137,6 +145,7 @@ class WrongInputTest(parameterized.TestCase):
       ['--policy=tanh_gaussian'],
       'catch has discrete actions, --policy=tanh_gaussian is for others',
     ),
+    ('overlap', ['--unroll_overlap=7'], 'leaves 13 new steps, which do not'),
     ('start', ['--initial_values=gamma=1'], 'gamma=1 is not a name and a num'),
     ('start_of', ['--self_tuned=g_v', '--initial_values=gamma=.5'], 'not tun'),
   )

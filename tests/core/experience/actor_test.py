@@ -21,7 +21,7 @@ T = 5
 TASK_ID = (0, 1, 1)
 
 
-def make_actor(config, agent, group_sizes, seed=3):
+def make_actor(config, agent, group_sizes, seed=3, num_joined=1):
   groups = [
     TaskEnvironments(
       Tasks.of(config), np.zeros(size, np.int32), is_training=True
@@ -36,6 +36,7 @@ def make_actor(config, agent, group_sizes, seed=3):
     config.unroll_length,
     seed,
     Timer(),
+    num_joined,
   )
 
 
@@ -71,6 +72,48 @@ class CatchActorTest(parameterized.TestCase):
     for previous, following in zip(unrolls, unrolls[1:], strict=False):
       for a, b in zip(previous, following, strict=True):
         assert_unrolls_equal(entry(b, 0), entry(a, T))
+
+  @parameterized.parameters(2, 4)
+  def test_overlapping_unrolls_are_windows_of_what_was_played(self, k):
+    config, agent = self.agents[True]
+    actors = [
+      make_actor(config, agent, (2, 1), num_joined=num) for num in (1, k)
+    ]
+    for actor in actors:
+      self.addCleanup(actor.close)
+    plain = [actors[0].collect(10 + i) for i in range(k + 3)]
+    # The first call plays K parts with one version, the others one each.
+    joined = [actors[1].collect(10 + i) for i in range(4)]
+    for group in (0, 1):
+      parts = [unrolls[group] for unrolls in plain]
+      for i, unrolls in enumerate(joined):
+        unroll = unrolls[group]
+        window = parts[i : i + k]
+        for t in range(k * T + 1):
+          part = window[min(t // T, k - 1)]
+          found, expected = (
+            entry(unroll, t),
+            entry(part, t - T * min(t // T, k - 1)),
+          )
+          info = expected[0].info
+          if i and t <= (k - 1) * T:  # Reported before.
+            info = info._replace(episode_done=np.zeros_like(info.episode_done))
+          expected = (expected[0]._replace(info=info), expected[1])
+          assert_unrolls_equal(found, expected)
+        assert_unrolls_equal(unroll.core_state, window[0].core_state)
+        version = 10 if i < k else 10 + i - k + 1
+        np.testing.assert_array_equal(unroll.policy_version, version)
+
+  def test_every_episode_is_reported_once(self):
+    actor = make_actor(*self.agents[False], (3,), num_joined=4)
+    self.addCleanup(actor.close)
+    ends = [
+      unroll.env_outputs.info.episode_done[1:].sum()
+      for _ in range(6)
+      for unroll in actor.collect(0)
+    ]
+    # 4 + 5 parts of 5 steps, in 3 games of 9 steps an episode.
+    self.assertEqual(sum(ends), 3 * (9 * T // 9))
 
   def test_very_first_entry(self):
     for unroll in self.collect(1, (2, 1), use_lstm=True)[0]:
