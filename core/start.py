@@ -23,6 +23,8 @@ def quiet_tensorflow() -> Iterator[None]:
     return
   with tempfile.TemporaryFile() as held, _redirected_stderr(held):
     yield
+    if tensorflow := sys.modules.get('tensorflow'):
+      tensorflow.config.list_physical_devices()  # Else it tells of them later.
 
 
 @contextlib.contextmanager

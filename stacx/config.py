@@ -234,9 +234,9 @@ without clipping of gradients; how games are played follows IMPALA (D8)."""
 CONTROL_FEATURES = dataclasses.replace(
   Config(),
   level_name='control:cartpole/swingup',
-  num_action_repeats=1,  # Not said.
+  num_action_repeats=1,  # D15.
   total_environment_frames=int(30e6),  # Table 3.
-  num_environments=24,
+  num_environments=24,  # D15.
   batch_size=24,  # Table 3.
   unroll_length=40,  # Table 3.
   unroll_overlap=30,  # Table 3; D9.
@@ -253,12 +253,12 @@ CONTROL_FEATURES = dataclasses.replace(
 CONTROL_PIXELS = dataclasses.replace(
   CONTROL_FEATURES, control_observations='pixels', torso='strided'
 )
-"""The same from pixels."""
+"""The same from pixels (D15)."""
 
 RWRL = dataclasses.replace(
   CONTROL_FEATURES, level_name='rwrl:cartpole/swingup/easy'
 )
-"""The same on a task of the Real-World RL challenge."""
+"""The same on a task of the Real-World RL challenge (D16)."""
 
 CATCH = dataclasses.replace(
   ATARI,

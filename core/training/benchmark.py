@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,10 +38,13 @@ class Measured(NamedTuple):
   Attributes:
     rate: environment frames per second.
     phases: wall seconds per phase, summed over threads, per wall second.
+    lags: of every update made in training, the mean and the greatest policy lag
+      of its columns.
   """
 
   rate: float
   phases: dict[str, float]
+  lags: Sequence[tuple[float, int]] = ()
 
 
 def benchmark(
@@ -62,26 +65,33 @@ def benchmark(
 
   Returns:
     By name, environment frames per second of every round; `share`, training's
-    part of the environments' rate, of every round; and peak memory in GB.
+    part of the environments' rate, of every round; mean and greatest policy lag
+    in updates; and peak memory in GB.
   """
   rounds = [
     _measure_round(config, agent, tasks, secs / NUM_ROUNDS)
     for _ in range(NUM_ROUNDS)
   ]
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  _write(config, rounds, peak)
-  rich.console.Console().print(_make_table(config, rounds, peak))
+  lags = [
+    lag for measured in rounds for m in measured.values() for lag in m.lags
+  ]
+  means, greatest = zip(*lags, strict=True)
+  lag = dict(mean=float(np.mean(means)), greatest=max(greatest))
+  _write(config, rounds, peak, lag)
+  rich.console.Console().print(_make_table(config, rounds, peak, lag))
   results = {
     name: np.array([measured[name].rate for measured in rounds])
     for name in rounds[0]
   }
   training = results[f'training, {config.actor_mode}']
   results['share'] = training / results['environments alone']
+  results['policy lag'] = np.array(list(lag.values()))
   results['peak memory, GB'] = np.array(peak)
   return results
 
 
-def _write(config, rounds, peak):
+def _write(config, rounds, peak, lag):
   """Writes benchmark.json into the logdir: rates of all rounds by name."""
   names = ('environments alone', 'training', 'learner alone')
   rates = zip(*([m.rate for m in one.values()] for one in rounds), strict=True)
@@ -89,6 +99,7 @@ def _write(config, rounds, peak):
     'command': run_info.command(),
     'config': configs.describe(config),
     'frames_per_sec': dict(zip(names, rates, strict=True)),
+    'policy_lag': lag,
     'peak_memory_gb': peak,
   }
   path = os.path.join(config.logdir, 'benchmark.json')
@@ -108,7 +119,7 @@ def _measure_round(config, agent, tasks, secs):
   }
 
 
-def _make_table(config, rounds, peak):
+def _make_table(config, rounds, peak, lag):
   """Returns the table of medians, ranges and phases."""
   num_environments = config.num_actors * config.num_environments
   table = rich.table.Table(
@@ -119,7 +130,8 @@ def _make_table(config, rounds, peak):
     caption=(
       f'Medians of {len(rounds)} rounds, range in % of the median. Share: of '
       'the environments alone in the same round. Phases in % of wall time, '
-      f'summed over threads. Peak memory {peak:.2f} GB.'
+      f'summed over threads. Policy lag {lag["mean"]:.1f} updates on average, '
+      f'{lag["greatest"]} at most. Peak memory {peak:.2f} GB.'
     ),
   )
   table.add_column('measured')
@@ -182,6 +194,7 @@ def _training(config, agent, tasks, secs):
   timer = Timer()
   learner = Learner(config, agent, timer)
   source = sources.make_source(config, agent, tasks, timer, {})
+  lags = []
   try:
     with Interrupt() as interrupt:
 
@@ -189,12 +202,14 @@ def _training(config, agent, tasks, secs):
         batch = source.next_batch(learner.num_updates, interrupt)
         if batch is None:
           raise KeyboardInterrupt
-        learner.step(batch)
+        row, _ = learner.step(batch)
+        lags.append((row['policy_lag_mean'], row['policy_lag_max']))
         return batch
 
       for _ in range(NUM_WARM_UP_UPDATES):
         update()
       timer.take()
+      lags.clear()
       start, num_updates, batch = time.monotonic(), 0, None
       while time.monotonic() - start < secs:
         batch = update()
@@ -204,7 +219,7 @@ def _training(config, agent, tasks, secs):
   finally:
     source.close()
   frames = num_updates * _frames_per_update(config)
-  return Measured(frames / elapsed, phases), batch
+  return Measured(frames / elapsed, phases, lags), batch
 
 
 def _repeat(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from core.errors import UserError
 from core.files import atomic_file
-from experiments.distral.figure4_small_run import NUM_POINTS, read_curve
+from experiments.distral.figure4_small_curve import NUM_POINTS, read_curve
 from experiments.launch import process, schedule, sweeps
 from experiments.plots import drawing
 from experiments.runs import bootstrap, csv_files, learning_curves, reader

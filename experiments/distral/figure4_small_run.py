@@ -16,21 +16,23 @@ import os
 import numpy as np
 import pandas as pd
 
-from core import flags, modes
-from core.device import Device
+from core import flags, start
 from core.errors import UserError
-from core.evaluation import episodes
-from core.evaluation.episodes import Policy
-from core.evaluation.evaluate import load_newest
 from core.files import atomic_file
-from core.suites.task_environments import TaskEnvironments
-from core.suites.tasks import Tasks
-from core.training import train
-from distral.agent import Agent
 from distral.config import PRESETS, Config
-from experiments.runs import csv_files
+from experiments.distral.figure4_small_curve import NUM_POINTS, read_curve
 
-NUM_POINTS = 10
+with start.quiet_tensorflow():
+  from core import modes
+  from core.device import Device
+  from core.evaluation import episodes
+  from core.evaluation.episodes import Policy
+  from core.evaluation.evaluate import load_newest
+  from core.suites.task_environments import TaskEnvironments
+  from core.suites.tasks import Tasks
+  from core.training import train
+  from distral.agent import Agent
+
 NUM_EPISODES = 10  # Of each task, policy and point.
 
 
@@ -67,16 +69,6 @@ def play(config: Config, player: Agent, point: int) -> pd.DataFrame:
       mean_return=by_task['return'].mean(), mean_length=by_task.length.mean()
     )
   ).reset_index()
-
-
-def read_curve(path: str) -> pd.DataFrame:
-  """Reads curve.csv of a run, as far as it is.
-
-  Raises:
-    UserError: it is damaged, with the line.
-  """
-  numbers = ('point', 'env_frames', 'mean_return', 'mean_length')
-  return csv_files.read(path, numbers, ('task', 'policy'))
 
 
 def run(config: Config) -> None:

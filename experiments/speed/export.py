@@ -18,19 +18,22 @@ import zlib
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tree
 
-import impala.agent
 import impala.config
-from core import flags
+from core import flags, start
 from core.config import field
-from core.device import Device
 from core.errors import UserError
 from core.files import atomic_file
-from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
-from core.unrolls import split_unroll
-from experiments.speed import flops, run_exported
+
+with start.quiet_tensorflow():
+  import tensorflow as tf
+  import tree
+
+  import impala.agent
+  from core.device import Device
+  from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
+  from core.unrolls import split_unroll
+  from experiments.speed import flops, run_exported
 
 NUM_ATARI_ACTIONS = 18
 NUM_DMLAB_ACTIONS = 15  # Hessel et al. 2019, table 2 (arXiv:1809.04474).

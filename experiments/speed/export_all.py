@@ -12,14 +12,17 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import impala.agent
 import impala.config
-import popart.agent
 import popart.config
+from core import start
 from core.files import atomic_file
-from core.suites.atari import GAMES
-from core.types import EnvSpec
-from experiments.speed import export, run_exported
+
+with start.quiet_tensorflow():
+  import impala.agent
+  import popart.agent
+  from core.suites.atari import GAMES
+  from core.types import EnvSpec
+  from experiments.speed import export, run_exported
 
 
 class Learner(NamedTuple):

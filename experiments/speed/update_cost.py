@@ -17,20 +17,24 @@ from collections.abc import Sequence
 import numpy as np
 import rich.console
 import rich.table
-import tensorflow as tf
 
-import impala.agent
 import impala.config
-import pixel_control.agent
 import pixel_control.config
-import popart.agent
 import popart.config
-import stacx.agent
 import stacx.config
+from core import start
 from core.errors import UserError
-from core.suites.atari import GAMES
-from core.types import AgentOutput, EnvOutput, Observation, Unroll
-from experiments.speed import export
+
+with start.quiet_tensorflow():
+  import tensorflow as tf
+
+  import impala.agent
+  import pixel_control.agent
+  import popart.agent
+  import stacx.agent
+  from core.suites.atari import GAMES
+  from core.types import AgentOutput, EnvOutput, Observation, Unroll
+  from experiments.speed import export
 
 UNROLL_LENGTH, BATCH_SIZE = 20, 32
 SPEC = export.atari_spec(task_names=GAMES)

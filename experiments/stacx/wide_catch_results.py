@@ -1,4 +1,4 @@
-"""Records the runs on the wide board, and makes tables and a figure of them.
+"""Records the runs on the wide board, and makes tables of them.
 
     python -m experiments.stacx.wide_catch_results --run=learning_rates
     python -m experiments.stacx.wide_catch_results --run=off_policyness
@@ -6,7 +6,7 @@
 
 --run launches experiments/stacx/<name>_sweep.py, goes on where it was stopped,
 and records the curves under experiments/results/stacx/. --write puts the tables
-of what is recorded into stacx/README.md.
+of what is recorded between their marks in stacx/README.md.
 """
 
 import argparse
@@ -161,6 +161,24 @@ def make_table(runs: pd.DataFrame, name: str, measure: str) -> str:
   return markdown.table(header, body)
 
 
+def tables() -> dict[str, str]:
+  """Returns the Markdown of every recorded experiment.
+
+  Raises:
+    UserError: nothing is recorded.
+  """
+  recorded = {name: read(name) for name in EXPERIMENTS}
+  recorded = {name: runs for name, runs in recorded.items() if runs is not None}
+  if not recorded:
+    raise UserError('nothing is recorded: --run first')
+  return {
+    f'wide_catch_{name}': '\n\n'.join(
+      make_table(runs, name, measure) for measure in ('curve', 'end')
+    )
+    for name, runs in recorded.items()
+  }
+
+
 def main() -> None:
   """Does what the command line asks for."""
   parser = argparse.ArgumentParser(
@@ -176,15 +194,9 @@ def main() -> None:
   try:
     if arguments.run:
       run(arguments.run, arguments.num_parallel)
-    for name in EXPERIMENTS:
-      runs = read(name)
-      if runs is None:
-        continue
-      text = '\n\n'.join(
-        make_table(runs, name, measure) for measure in ('curve', 'end')
-      )
+    for name, text in tables().items():
       if arguments.write:
-        markdown.write(README, f'wide_catch_{name}', text)
+        markdown.write(README, name, text)
       print(f'{name}\n{text}\n')
   except UserError as error:
     sys.exit(f'error: {error}')

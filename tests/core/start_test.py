@@ -63,12 +63,21 @@ class QuietTest(parameterized.TestCase):
 
 class FirstSecondTest(parameterized.TestCase):
   @parameterized.parameters(
-    'impala', 'popart', 'pixel_control', 'distral', 'stacx'
+    *('impala.experiment', 'popart.experiment', 'pixel_control.experiment'),
+    *('distral.experiment', 'stacx.experiment'),
+    'experiments.stacx.off_policyness_run',
+    'experiments.distral.figure4_small',
   )
-  def test_flags_are_read_before_tensorflow_is_imported(self, paper):
+  def test_flags_are_read_before_tensorflow_is_imported(self, module):
     program = (
-      f'import sys; import {paper}.experiment; '
-      'sys.exit("tensorflow" in sys.modules)'
+      f'import sys; import {module}; sys.exit("tensorflow" in sys.modules)'
+    )
+    self.assertEqual(run('-c', program), (0, ''))
+
+  def test_a_command_that_needs_it_first_is_quiet_too(self):
+    program = (
+      'from experiments.speed import update_cost; import tensorflow as tf; '
+      'tf.constant(0)'  # Starts the devices.
     )
     self.assertEqual(run('-c', program), (0, ''))
 

@@ -73,6 +73,25 @@ def write_run(
   info = {part: values for part, values in info.items() if values is not None}
   write_text(os.path.join(folder, 'run.json'), json.dumps(info))
   write_text(os.path.join(folder, 'evaluation.md'), '| task |\n')
+  _write_training(folder, means, env_frames, num_episodes)
+  if tests is None:
+    signs = [(-1) ** i for i in range(num_tests)]
+    tests = {task: [mean + s for s in signs] for task, mean in means.items()}
+  if any(tests.values()):
+    write_csv(
+      f'{folder}/evaluation.csv',
+      ['task', 'episode', 'return', 'length', 'protocol'],
+      [
+        [task, i, value, 100, evaluation_protocol]
+        for task, returns in tests.items()
+        for i, value in enumerate(returns)
+      ],
+    )
+  return folder
+
+
+def _write_training(folder, means, env_frames, num_episodes):
+  """Writes episodes.csv, tasks.csv and updates.csv."""
   ends = np.linspace(0, env_frames, num_episodes + 1)[1:].astype(int)
   write_csv(
     f'{folder}/episodes.csv',
@@ -96,20 +115,6 @@ def write_run(
       for frames in range(PERIOD, env_frames + 1, PERIOD)
     ],
   )
-  if tests is None:
-    signs = [(-1) ** i for i in range(num_tests)]
-    tests = {task: [mean + s for s in signs] for task, mean in means.items()}
-  if any(tests.values()):
-    write_csv(
-      f'{folder}/evaluation.csv',
-      ['task', 'episode', 'return', 'length', 'protocol'],
-      [
-        [task, i, value, 100, evaluation_protocol]
-        for task, returns in tests.items()
-        for i, value in enumerate(returns)
-      ],
-    )
-  return folder
 
 
 def write_recorded(

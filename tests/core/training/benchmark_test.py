@@ -31,6 +31,13 @@ class BenchmarkTest(parameterized.TestCase):
     for rate in rates:
       self.assertTrue(np.all(training < rate))
     np.testing.assert_allclose(results.pop('share'), training / rates[0])
+    mean, greatest = results.pop('policy lag')
+    if actor_mode == 'sync':
+      self.assertEqual((mean, greatest), (0.0, 0.0))
+    else:
+      self.assertBetween(mean, 0.1, greatest)
+    text = ' '.join(printed.getvalue().split())
+    self.assertIn(f'Policy lag {mean:.1f} updates', text)
     self.assertBetween(results.pop('peak memory, GB'), 0.1, 24.0)
     self.assertEmpty(results)
     self.assertIn(f'N={4 * num_actors}, B=4', printed.getvalue())

@@ -1,0 +1,94 @@
+"""Tests of experiments/stacx/wide_catch_results.py."""
+
+import json
+import os
+from unittest import mock
+
+import pandas as pd
+from absl.testing import absltest, parameterized
+
+from core.errors import UserError
+from experiments.launch import sweeps
+from experiments.stacx import wide_catch_results as results
+
+FRAMES = 1000
+
+
+def write_run(run, end):
+  """Writes a logdir whose returns rise in a line to `end`."""
+  os.makedirs(run.logdir)
+  with open(os.path.join(run.logdir, 'run.json'), 'w') as file:
+    config = dict(total_environment_frames=FRAMES, level_name='catch')
+    hardware = dict(cpu='a', cores=2)
+    json.dump(dict(config=config, hardware=hardware), file)
+  with open(os.path.join(run.logdir, 'episodes.csv'), 'w') as file:
+    file.write('env_frames,task,episode_return,episode_length,wall_secs\n')
+    for frame in range(0, FRAMES + 1, 10):
+      file.write(f'{frame},catch,{end * frame / FRAMES},10,1.0\n')
+
+
+class WideCatchResultsTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    folder = self.create_tempdir().full_path
+    self.enter_context(
+      mock.patch.object(results, 'RESULTS', os.path.join(folder, 'stacx'))
+    )
+    self.runs = [
+      sweeps.PlannedRun(
+        name=f'{agent},learning_rate={rate}/seed_{seed}',
+        setting={},
+        logdir=os.path.join(folder, 'runs', agent, str(rate), str(seed)),
+        stages=(),
+        modes=(),
+      )
+      for agent in ('impala', 'stacx')
+      for rate in (0.001, 0.01)
+      for seed in (1, 2)
+    ]
+    self.sweep = sweeps.Sweep(folder, {}, tuple(self.runs))
+
+  def test_tables_hold_means_of_the_tenths(self):
+    for i, run in enumerate(self.runs):
+      write_run(run, end=i)
+    results.record('learning_rates', self.sweep, 2)
+    runs = results.read('learning_rates')
+    self.assertLen(runs, 8)
+    row = runs[(runs.agent == 'stacx') & (runs.value == 0.01)]
+    self.assertEqual(row.seed.tolist(), [1, 2])
+    # Frames 900, 910, ... 1000 are the last tenth.
+    for end, found in zip((6, 7), row.end, strict=True):
+      self.assertAlmostEqual(found, end * 0.95, places=4)
+    lines = results.make_table(runs, 'learning_rates', 'end').splitlines()
+    self.assertIn('learning rate | 0.001 | 0.01', lines[0])
+    self.assertStartsWith(lines[-1], '| STACX | 4.28 [3.80, 4.75] | 6.18 [')
+    folder = os.path.join(results.RESULTS, 'wide_catch_learning_rates')
+    with open(os.path.join(folder, 'info.json')) as file:
+      info = json.load(file)
+    self.assertIn('--run=learning_rates', info['command'])
+
+  def test_an_unfinished_run_is_refused(self):
+    for run in self.runs:
+      write_run(run, end=1)
+    path = os.path.join(self.runs[3].logdir, 'episodes.csv')
+    rows = pd.read_csv(path)
+    rows[rows.env_frames < 800].to_csv(path, index=False)
+    with self.assertRaisesRegex(UserError, 'is incomplete: --run goes on'):
+      results.record('learning_rates', self.sweep, 2)
+
+  def test_what_is_not_recorded(self):
+    self.assertIsNone(results.read('off_policyness'))
+    with self.assertRaisesRegex(UserError, 'nothing is recorded: --run first'):
+      results.tables()
+
+  @parameterized.parameters(*results.EXPERIMENTS)
+  def test_sweeps_name_agents_that_tables_know(self, name):
+    sweep = sweeps.read(f'experiments/stacx/{name}_sweep.py')
+    for run in sweep.runs:
+      agent, setting = run.name.partition('/')[0].rsplit(',', 1)
+      self.assertIn(agent, results.NAMES)
+      self.assertStartsWith(setting, f'{results.EXPERIMENTS[name]}=')
+
+
+if __name__ == '__main__':
+  absltest.main()
