@@ -30,6 +30,7 @@ with start.quiet_tensorflow():
   import tree
 
   import impala.agent
+  import stacx.agent
   from core.device import Device
   from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
   from core.unrolls import split_unroll
@@ -137,15 +138,20 @@ def export_learner(
     assert output_index == len(outputs), 'variables must follow metrics'
     name = order[input_index]
     outputs[name] = reference.variables()[name].numpy()
+  expected = {
+    name: run_exported.describe_output(x, arrays.get(name))
+    for name, x in outputs.items()
+  }
+  _scale_meta_gradient(expected)
   manifest = {
     **_describe(config, env_spec, compiled),
     'inputs': [inputs[n] | {'crc32': _checksum(arrays[n])} for n in order],
     'outputs': [
-      _describe_output(name, x, arrays.get(name), replaces.get(i))
+      _describe_output(name, x, replaces.get(i), expected[name])
       for i, (name, x) in enumerate(outputs.items())
     ],
   }
-  _write(folder, manifest, _without_locations(program))
+  _write(folder, manifest, _portable(_without_locations(program)))
 
 
 def make_agent(agent_class: type, config: Any, env_spec: EnvSpec) -> Any:
@@ -219,13 +225,18 @@ def _describe_inputs(agent, config, env_spec, template) -> dict[str, dict]:
 
 def _variable_recipe(name: str, shape) -> dict[str, Any]:
   """Return how to fill a variable, about as it is in the midst of training."""
-  if name.startswith('rmsprop_mean_square/') or name == 'popart/second_moment':
+  squares = ('popart/second_moment', 'eta_adam/mean_square')
+  if name.startswith('rmsprop_mean_square/') or name in squares:
     return _recipe('uniform', low=0.5, high=1.5)
-  if name.startswith('rmsprop_moment/'):
+  if name.startswith('rmsprop_moment/') or name == 'eta_adam/mean':
     return _recipe('uniform', low=-0.001, high=0.001)
+  if name == 'eta_adam/num_steps':
+    return _recipe('constant', value=1000)
+  if name == 'eta':
+    return _recipe('uniform', low=2.0, high=4.0)
   if name == 'popart/shift':
     return _recipe('uniform', low=-0.5, high=0.5)
-  if len(shape) == 1:
+  if len(shape) == 1 or name.split('/')[-1] in ('b', 'b_hidden'):
     return _recipe('uniform', low=-0.1, high=0.1)
   # The published initialisers' deviation: 1/sqrt(fan in), of embeddings 1.
   fan_in = 1 if name.endswith('embedding') else int(np.prod(shape[:-1]))
@@ -252,7 +263,11 @@ def _update_by_columns(
   """Take the update's step with TensorFlow's kernels; return its metrics.
 
   Losses are sums, so columns add up: one at a time, they need little memory.
+  STACX looks at a batch more than once and gets it whole.
   """
+  if isinstance(agent, stacx.agent.Agent):
+    metrics = agent.update(unroll, learning_rate)
+    return {name: metrics[name].numpy() for name in sorted(metrics)}
   sums, add = None, lambda a, b: None if a is None else a + b
   columns = []
   for column in split_unroll(unroll, config.batch_size):
@@ -287,6 +302,12 @@ def _without_locations(program: str) -> str:
   return re.sub(r'(?m)^#loc.*\n', '', program)
 
 
+def _portable(program: str) -> str:
+  """Write in StableHLO what is not: newer compilers refuse MHLO's copies."""
+  same = r'stablehlo.reshape \1 : (\2) -> \2'
+  return re.sub(r'mhlo\.copy (%\w+) : (tensor<.*>)', same, program)
+
+
 def _describe(config: Any, env_spec: EnvSpec, agent: Any) -> dict[str, Any]:
   """Return what the manifest says of the learner as a whole."""
   height, width = env_spec.frame_shape[:2]
@@ -301,7 +322,11 @@ def _describe(config: Any, env_spec: EnvSpec, agent: Any) -> dict[str, Any]:
     'precision': config.precision,
     'env_frames_per_update': agent_steps * config.num_action_repeats,
     'flops_per_update': flops.count_flops(
-      shapes, (height, width), num_steps, length
+      shapes,
+      (height, width),
+      num_steps,
+      length,
+      num_heads=getattr(config, 'num_heads', 0),
     ),
     'tensorflow': tf.__version__,
     'config': {**dataclasses.asdict(config), 'out': '', 'logdir': ''},
@@ -310,13 +335,23 @@ def _describe(config: Any, env_spec: EnvSpec, agent: Any) -> dict[str, Any]:
   }
 
 
-def _describe_output(name, array, replaced, replaces_input):
+def _scale_meta_gradient(expected: dict[str, dict[str, Any]]) -> None:
+  """Let the errors of its elements be measured by the largest of them.
+
+  Sums of numbers that cancel, like a gradient's anywhere, but metrics each.
+  """
+  elements = [x for name, x in expected.items() if '_gradient_head_' in name]
+  for element in elements:
+    element['scale'] = max(other['largest'] for other in elements)
+
+
+def _describe_output(name, array, replaces_input, expected):
   return {
     'name': name,
     'shape': list(array.shape),
     'dtype': str(array.dtype),
     'replaces_input': replaces_input,
-    'expected': run_exported.describe_output(array, replaced),
+    'expected': expected,
   }
 
 

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 import impala.config
 import popart.config
+import stacx.config
 from core import start
 from core.files import atomic_file
 
 with start.quiet_tensorflow():
   import impala.agent
   import popart.agent
+  import stacx.agent
   from core.suites.atari import GAMES
   from core.types import EnvSpec
   from experiments.speed import export, run_exported
@@ -42,6 +44,9 @@ LEARNERS = {
   ),
   'impala_deep': Learner(
     impala.agent.Agent, impala.config.ATARI_EXPERT_DEEP, export.atari_spec()
+  ),
+  'stacx_deep': Learner(
+    stacx.agent.Agent, stacx.config.ATARI, export.atari_spec()
   ),
   'popart_57_tasks': Learner(
     popart.agent.Agent,

@@ -4,8 +4,10 @@ The compiler's own count leaves out what a library's kernel computes, on a GPU
 all convolutions. Counted here, for TensorFlow and JAX alike: two operations for
 each product of a convolution or a matrix, once forwards and twice backwards
 (with respect to weights and to inputs), save that frames need no gradient.
+STACX does that twice, and between takes a direction in the weights forwards.
 """
 
+import collections
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,30 +18,37 @@ def count_flops(
   frame_size: tuple[int, int],
   num_steps: int,
   instruction_length: int,
+  num_heads: int = 0,
 ) -> int:
-  """Return the operations of one update of an ActorCritic.
+  """Return the operations of one update of an ActorCritic, or of STACX.
 
   Args:
     shapes: of the network's variables by name.
     frame_size: height and width.
     num_steps: (T + 1) B, steps that the network processes.
     instruction_length: L, words in an instruction.
+    num_heads: P of STACX; 0 of the others.
   """
   weights = {
     name: shape
     for name, shape in shapes.items()
-    if name.endswith('/w') and not name.startswith('rmsprop')
+    if name.endswith(('/w', '/w_hidden')) and not name.startswith('rmsprop')
   }
   positions = _positions(frame_size, any('deep' in name for name in weights))
-  products = {}
+  products = collections.Counter()
   for name, shape in weights.items():
     layer = name.split('/')[-2]
     times = positions.get(layer, 1)
     if layer == 'language_lstm':
       times = instruction_length
-    products[layer] = times * math.prod(shape)
-  first = 'section0_conv0' if 'section0_conv0' in products else 'conv1'
-  return 2 * num_steps * (3 * sum(products.values()) - products[first])
+    products[layer] += times * math.prod(shape)
+  first = products['section0_conv0'] or products['conv1']
+  if not num_heads:
+    return 2 * num_steps * (3 * products.total() - first)
+  # The direction needs two products a layer, the outer loss head 1 alone.
+  heads = products['policy'] + products['values']
+  torso = 8 * (products.total() - heads) - 3 * first
+  return 2 * num_steps * (torso + 5 * heads + 3 * heads // num_heads)
 
 
 def _positions(frame_size: tuple[int, int], deep: bool) -> dict[str, int]:

@@ -104,7 +104,7 @@ def _try(kind, export, device, put, budget_secs) -> dict[str, Any]:
 
       program = jax_learner.lower(export.manifest)
     return measure(export, program, device, put, budget_secs)
-  except ImportError as error:
+  except (ImportError, NotImplementedError) as error:
     return {'skipped': str(error)}
   except (Failure, RuntimeError, ValueError) as error:
     return {'failed': str(error).split('\n')[0]}

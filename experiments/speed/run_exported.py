@@ -179,6 +179,7 @@ def relative_error(found: dict[str, Any], expected: dict[str, Any]) -> float:
   step is the measure, or, where rounding would show, a hundredth of the size; a
   step to almost nothing (a moment's, without momentum) would hide what is left,
   so then the size. The sum over all of it is measured by the norm likewise.
+  Where the output is part of something larger, that has set the scale.
 
   Args:
     found: from `describe_output`, of what the device computed.
@@ -189,6 +190,7 @@ def relative_error(found: dict[str, Any], expected: dict[str, Any]) -> float:
   largest = max(min(size, step), 0.01 * size, tiny)
   size, step = expected['norm'], expected['step_norm']
   norm = max(min(size, step), 0.01 * size, tiny)
+  largest, norm = (expected.get('scale', x) for x in (largest, norm))
   samples = np.subtract(found['samples'], expected['samples'])
   errors = [
     np.max(np.abs(samples)) / largest,

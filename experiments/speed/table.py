@@ -1,10 +1,15 @@
 """Prints the reports of `gpu_check.py` as a table in Markdown.
 
 python -m experiments.speed.table REPORT.json [REPORT.json ...]
+
+What is measured in a later report stands for what an earlier one says of the
+same device and learner.
 """
 
 import argparse
+import glob
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +27,20 @@ HEADER = (
 
 def make_table(reports: Sequence[dict[str, Any]]) -> str:
   """Return one table of all learners in the reports, in Markdown."""
-  body = [
-    _row(report['device'], entry)
+  entries = {
+    (report['device'], entry['name']): entry
     for report in reports
     for entry in report['programs']
-  ]
+  }
+  body = [_row(device, entry) for (device, _), entry in entries.items()]
   return markdown.table(HEADER, body, numbers=range(3, len(HEADER)))
+
+
+def recorded_table() -> str:
+  """Return the table of the reports in this repository."""
+  folder = os.path.join('experiments', 'speed', 'reports')
+  paths = sorted(glob.glob(os.path.join(folder, '*.json')))
+  return make_table([read(path) for path in paths])
 
 
 def _row(device: str, entry: dict[str, Any]) -> list[str]:

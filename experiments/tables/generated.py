@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from experiments.popart import atari_unclipped_small, multi_task_catch
+from experiments.speed import table as speed_table
 from experiments.tables import markdown, summaries
 
 
@@ -29,6 +30,7 @@ def list_texts() -> list[Generated]:
     Generated('README.md', 'results', summaries.results_text),
     Generated(own, 'items', summaries.items_text),
     Generated(own, 'compute', summaries.compute_text),
+    Generated('README.md', 'gpu', speed_table.recorded_table),
   ]
   for script in (multi_task_catch, atari_unclipped_small):
     texts.append(Generated(script.README, script.NAME, script.make_table))

@@ -265,6 +265,12 @@ class ExportLearnerTest(ExportTestCase):
       self.assertNotIn(str(ROOT), text)
       self.assertNotIn(str(self.folder), text)
 
+  def test_operations_are_of_stablehlo(self):
+    program = exports.read_program(self.exported)
+    operations = re.findall(r'^ +(?:%\S+ = )?"?(\w+)\.\w+', program, re.M)
+    self.assertGreater(len(operations), 500)
+    self.assertEqual(set(operations), {'stablehlo', 'func'})
+
   def test_manifest_says_what_was_exported(self):
     manifest = read_manifest(self.exported)
     self.assertEqual(manifest['config']['unroll_length'], 3)

@@ -14,6 +14,8 @@ import impala.agent
 import impala.config
 import popart.agent
 import popart.config
+import stacx.agent
+import stacx.config
 from experiments.speed import export
 from experiments.speed.export_all import Learner
 
@@ -52,11 +54,30 @@ LEARNERS = {
     export.atari_spec(num_actions=6, task_names=('one', 'other')),
   ),
 }
+# What JAX has no like of.
+STACX = Learner(
+  stacx.agent.Agent,
+  dataclasses.replace(
+    stacx.config.ATARI,
+    torso='shallow',
+    unroll_length=3,
+    batch_size=2,
+    max_gradient_norm=0.5,
+    learning_rate=0.06,  # Else float32 hardly knows the divergence.
+  ),
+  export.atari_spec(num_actions=6),
+)
 
 
 def write(name: str, folder: pathlib.Path) -> pathlib.Path:
-  """Exports a learner to a folder of its name in `folder`; returns that."""
-  export.export_learner(*LEARNERS[name], str(folder / name))
+  """Exports a learner to a folder of its name in `folder`; returns that.
+
+  Args:
+    name: of LEARNERS, or 'stacx'.
+    folder: to write into.
+  """
+  learner = LEARNERS.get(name, STACX)
+  export.export_learner(*learner, str(folder / name))
   return folder / name
 
 

@@ -44,6 +44,27 @@ class CountFlopsTest(absltest.TestCase):
       7 * 2 * (2 * first + 3 * others),
     )
 
+  def test_stacx(self):
+    shapes = {
+      'stacx/shallow_torso/conv1/w': (8, 8, 4, 16),
+      'stacx/shallow_torso/conv2/w': (4, 4, 16, 32),
+      'stacx/torso_linear/w': (2592, 256),
+      'stacx/policy/w_hidden': (263, 3, 256),
+      'stacx/policy/w': (3, 256, 6),
+      'stacx/values/w_hidden': (263, 3, 256),
+      'stacx/values/w': (3, 256, 1),
+      'stacx/values/b_hidden': (3, 256),
+    }
+    first = 20 * 20 * 8 * 8 * 4 * 16
+    torso = 9 * 9 * 4 * 4 * 16 * 32 + 2592 * 256
+    head = 2 * 263 * 256 + 256 * 7
+    # Inner and outer gradient, and two products for J u; of frames one.
+    products = 5 * first + 8 * torso + (3 * 3 + 3 * 2 + 3) * head
+    self.assertEqual(
+      flops.count_flops(shapes, (84, 84), 10, 0, num_heads=3),
+      10 * 2 * products,
+    )
+
 
 class PeakTest(parameterized.TestCase):
   @parameterized.named_parameters(

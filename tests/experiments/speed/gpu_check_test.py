@@ -27,10 +27,10 @@ class GpuCheckTest(parameterized.TestCase):
     temporary = tempfile.TemporaryDirectory()
     cls.addClassCleanup(temporary.cleanup)
     cls.folder = pathlib.Path(temporary.name)
-    for name in LEARNERS:
+    for name in (*LEARNERS, 'stacx'):
       exports.write(name, cls.folder)
     cls.add_wrong_one()
-    names = [*LEARNERS, 'wrong']
+    names = [*LEARNERS, 'stacx', 'wrong']
     (cls.folder / run_exported.PROGRAMS_FILE).write_text(json.dumps(names))
     cls.result = run_check(cls.folder, '--budget_secs=0')
     text = (cls.folder / 'gpu_check.json').read_text()
@@ -75,6 +75,15 @@ class GpuCheckTest(parameterized.TestCase):
       self.assertBetween(result['memory_bytes'], least, 100 * least)
     ratio = entry['jax']['ms_per_update'] / entry['tensorflow']['ms_per_update']
     self.assertAlmostEqual(entry['tensorflow_to_jax'], ratio)
+
+  def test_stacx_equals_tensorflow_and_has_no_like_in_jax(self):
+    entry = self.entries['stacx']
+    self.assertLess(entry['tensorflow']['largest_error'], 5e-3)
+    self.assertEqual(entry['jax']['skipped'], 'STACX was not written in JAX')
+    outputs = exports.read_manifest(self.folder / 'stacx')['outputs']
+    steps = {o['name']: o['expected']['largest_step'] for o in outputs}
+    for name in ('eta', 'eta_adam/mean', 'g_e_gradient_head_3', 'kl'):
+      self.assertGreater(steps[name], 0, name)
 
   def test_wrong_output_is_reported_and_the_rest_kept(self):
     self.assertEqual(self.result.returncode, 1)
@@ -138,6 +147,16 @@ class TableTest(absltest.TestCase):
       text.splitlines()[-1],
       '| X | impala deep | bfloat16 | 12,346 | skipped |  | 3.5% |  | 3 |  |',
     )
+
+  def test_a_later_report_stands_for_an_earlier_one(self):
+    def report(**result):
+      entry = {'name': 'a_float32', 'precision': 'float32'}
+      return {'device': 'X', 'programs': [entry | {'tensorflow': result}]}
+
+    reports = [report(failed='why'), report(env_frames_per_sec=7.0)]
+    lines = table.make_table(reports).splitlines()
+    self.assertLen(lines, 3)
+    self.assertIn('| 7 |', lines[-1])
 
   def test_what_is_no_report_is_said(self):
     result = exports.run_python('-m', 'experiments.speed.table', 'nowhere')
