@@ -3,6 +3,8 @@
 python -m experiments.launch experiments/stacx/off_policyness_sweep.py
 """
 
+# STAC's best learning rate, of learning_rates_sweep.py; alpha alone differs.
+_COMMON = {'num_heads': 1, 'learning_rate': 0.006}
 _ALPHAS = {
   'truncated': {'self_tuned': ''},
   'not_truncated': {'self_tuned': '', 'alpha_rho': 0.0, 'alpha_c': 0.0},
@@ -12,7 +14,7 @@ _ALPHAS = {
 MODULE = 'experiments.stacx.off_policyness_run'
 FLAGFILE = 'experiments/stacx/wide_catch.flags'
 OVERRIDES = {
-  f'{name},policy_age={age}': {**flags, 'policy_age': age, 'num_heads': 1}
+  f'{name},policy_age={age}': {**flags, 'policy_age': age, **_COMMON}
   for age in (0, 5, 20)
   for name, flags in _ALPHAS.items()
 }

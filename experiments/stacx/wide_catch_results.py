@@ -1,18 +1,20 @@
 """Records the runs on the wide board, and makes tables of them.
 
     python -m experiments.stacx.wide_catch_results --run=learning_rates
-    python -m experiments.stacx.wide_catch_results --run=off_policyness
     python -m experiments.stacx.wide_catch_results --write
 
 --run launches experiments/stacx/<name>_sweep.py, goes on where it was stopped,
 and records the curves under experiments/results/stacx/. --write puts the tables
-of what is recorded between their marks in stacx/README.md.
+of what is recorded between their marks in stacx/README.md and draws
+stacx/wide_catch.png.
 """
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +22,13 @@ import pandas as pd
 from core.errors import UserError
 from core.files import atomic_file
 from experiments.launch import process, schedule, sweeps
+from experiments.plots import drawing
 from experiments.runs import bootstrap, csv_files, reader
 from experiments.tables import markdown
 
 RESULTS = os.path.join('experiments', 'results', 'stacx')
 README = os.path.join('stacx', 'README.md')
+FIGURE = os.path.join('stacx', 'wide_catch.png')
 NUM_BINS = 10  # Of a curve.
 NAMES = {
   'impala': 'IMPALA',
@@ -38,6 +42,9 @@ NAMES = {
 # By experiment: what its settings change beside the agent.
 EXPERIMENTS = {
   'learning_rates': 'learning_rate',
+  'robustness_gamma': 'gamma',
+  'robustness_g_v': 'g_v',
+  'eta_starts': 'start',
   'off_policyness': 'policy_age',
 }
 
@@ -161,8 +168,80 @@ def make_table(runs: pd.DataFrame, name: str, measure: str) -> str:
   return markdown.table(header, body)
 
 
-def tables() -> dict[str, str]:
-  """Returns the Markdown of every recorded experiment.
+def share_at_least(runs: pd.DataFrame, measure: str) -> np.ndarray:
+  """Counts in which settings STACX is at least as good as IMPALA (Figure 4).
+
+  Args:
+    runs: from `read`, of both agents, each setting with the same seeds.
+    measure: 'curve' or 'end'.
+
+  Returns:
+    The share by mean returns, and its 95 % bootstrap interval over seeds, drawn
+    for each agent and setting apart.
+  """
+  returns = runs.pivot(index='value', columns=['agent', 'seed'], values=measure)
+  rng = np.random.default_rng(0)
+  means, drawn = [], []
+  for agent in ('stacx', 'impala'):
+    values = returns[agent].to_numpy()  # [settings, seeds]
+    places = rng.integers(
+      values.shape[1], size=(bootstrap.NUM_RESAMPLES, *values.shape)
+    )
+    means.append(values.mean(axis=1))
+    drawn.append(np.take_along_axis(values[None], places, axis=2).mean(axis=2))
+  shares = (drawn[0] >= drawn[1]).mean(axis=1)
+  rest = 50 * (1 - bootstrap.CONFIDENCE)
+  return np.array(
+    [(means[0] >= means[1]).mean(), *np.percentile(shares, [rest, 100 - rest])]
+  )
+
+
+def make_text(runs: pd.DataFrame, name: str) -> str:
+  """Returns what README says of an experiment, in Markdown."""
+  texts = []
+  for measure in ('curve', 'end'):
+    texts.append(make_table(runs, name, measure))
+    if name.startswith('robustness'):
+      share, low, high = share_at_least(runs, measure)
+      texts.append(
+        f'STACX is at least as good in {share:.0%} of these settings '
+        f'[{low:.0%}, {high:.0%}].'
+      )
+  return '\n\n'.join(texts)
+
+
+def draw(pyplot: Any, recorded: Mapping[str, pd.DataFrame]) -> Any:
+  """Returns the figure: a panel per experiment, a line per agent.
+
+  Args:
+    pyplot: from `drawing.open_pyplot`.
+    recorded: from `read`, by name.
+  """
+  figure, axes = drawing.make_panels(pyplot, len(recorded))
+  agents = [
+    n for n in NAMES if any(n in set(r.agent) for r in recorded.values())
+  ]
+  colors = {agent: f'C{i}' for i, agent in enumerate(agents)}
+  for ax, (name, runs) in zip(axes, recorded.items(), strict=True):
+    values = sorted(runs.value.unique())
+    for agent in [n for n in agents if n in set(runs.agent)]:
+      found = runs[runs.agent == agent].groupby('value').curve
+      means = found.mean()
+      ends = np.array([bootstrap.mean_interval(r.to_numpy()) for _, r in found])
+      spread = np.abs(ends.T - means.to_numpy())
+      places = [1 + values.index(value) for value in means.index]
+      style = dict(color=colors[agent], label=NAMES[agent], marker='o')
+      ax.errorbar(places, means.to_numpy(), spread, capsize=3, **style)
+    names = [f'{value:g}' for value in values]
+    ax.set_xticks(range(1, 1 + len(values)), names)
+    ax.set_title(EXPERIMENTS[name].replace('_', ' '))
+  axes[0].set_ylabel('mean return, all of training')
+  drawing.add_legend(figure, axes, 'setting')
+  return figure
+
+
+def read_all() -> dict[str, pd.DataFrame]:
+  """Reads every recorded experiment, by name.
 
   Raises:
     UserError: nothing is recorded.
@@ -171,12 +250,7 @@ def tables() -> dict[str, str]:
   recorded = {name: runs for name, runs in recorded.items() if runs is not None}
   if not recorded:
     raise UserError('nothing is recorded: --run first')
-  return {
-    f'wide_catch_{name}': '\n\n'.join(
-      make_table(runs, name, measure) for measure in ('curve', 'end')
-    )
-    for name, runs in recorded.items()
-  }
+  return recorded
 
 
 def main() -> None:
@@ -194,9 +268,14 @@ def main() -> None:
   try:
     if arguments.run:
       run(arguments.run, arguments.num_parallel)
-    for name, text in tables().items():
-      if arguments.write:
-        markdown.write(README, name, text)
+    recorded = read_all()
+    texts = {name: make_text(runs, name) for name, runs in recorded.items()}
+    if arguments.write:
+      markdown.write_all(
+        [(README, f'wide_catch_{name}', text) for name, text in texts.items()]
+      )
+      drawing.save(draw(drawing.open_pyplot(), recorded), FIGURE)
+    for name, text in texts.items():
       print(f'{name}\n{text}\n')
   except UserError as error:
     sys.exit(f'error: {error}')

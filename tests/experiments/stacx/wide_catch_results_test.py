@@ -4,11 +4,13 @@ import json
 import os
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
 from experiments.launch import sweeps
+from experiments.plots import drawing
 from experiments.stacx import wide_catch_results as results
 
 FRAMES = 1000
@@ -67,6 +69,46 @@ class WideCatchResultsTest(parameterized.TestCase):
       info = json.load(file)
     self.assertIn('--run=learning_rates', info['command'])
 
+  def test_share_of_settings(self):
+    # At .9 STACX is better with every seed, at .99 worse, between it depends.
+    ends = {
+      (0.9, 'impala'): (0.1, 0.2),
+      (0.9, 'stacx'): (0.3, 0.3),
+      (0.95, 'impala'): (0.0, 1.0),
+      (0.95, 'stacx'): (0.5, 0.5),
+      (0.99, 'impala'): (1.0, 1.0),
+      (0.99, 'stacx'): (0.9, 0.8),
+    }
+    runs = pd.DataFrame(
+      [
+        dict(agent=agent, value=value, seed=seed, curve=0.0, end=end)
+        for (value, agent), pair in ends.items()
+        for seed, end in enumerate(pair)
+      ]
+    )
+    np.testing.assert_allclose(
+      results.share_at_least(runs, 'end'), [2 / 3, 1 / 3, 2 / 3]
+    )
+    np.testing.assert_allclose(results.share_at_least(runs, 'curve'), 1.0)
+    text = results.make_text(runs, 'robustness_gamma')
+    self.assertIn('at least as good in 67% of these settings [33%, 67%]', text)
+    self.assertNotIn('at least', results.make_text(runs, 'off_policyness'))
+
+  def test_the_figure_has_a_line_per_agent(self):
+    for i, run in enumerate(self.runs):
+      write_run(run, end=i)
+    results.record('learning_rates', self.sweep, 2)
+    pyplot = drawing.open_pyplot()
+    figure = results.draw(pyplot, results.read_all())
+    self.addCleanup(pyplot.close, figure)
+    (ax,) = figure.axes
+    heights = [line.lines[0].get_ydata() for line in ax.containers]
+    # Tenths of a line from 0 to `end` have the mean end / 2, but for its ends.
+    np.testing.assert_allclose(heights, [[0.25, 1.25], [2.25, 3.25]], rtol=0.02)
+    self.assertEqual(
+      [text.get_text() for text in ax.get_xticklabels()], ['0.001', '0.01']
+    )
+
   def test_an_unfinished_run_is_refused(self):
     for run in self.runs:
       write_run(run, end=1)
@@ -79,7 +121,7 @@ class WideCatchResultsTest(parameterized.TestCase):
   def test_what_is_not_recorded(self):
     self.assertIsNone(results.read('off_policyness'))
     with self.assertRaisesRegex(UserError, 'nothing is recorded: --run first'):
-      results.tables()
+      results.read_all()
 
   @parameterized.parameters(*results.EXPERIMENTS)
   def test_sweeps_name_agents_that_tables_know(self, name):
