@@ -95,6 +95,11 @@ class Suite(abc.ABC):
     """Returns how tasks are played, a frozen dataclass; None: no choice."""
     del config
 
+  def protocol_line(self, protocol: Any) -> str:
+    """Says in one line what a run must not hide of how it plays; '': nothing."""
+    del protocol
+    return ''
+
   def env_spec(self, task: str, protocol: Any) -> EnvSpec:
     """Describes one task, here by building an environment and asking it."""
     (env,) = self.make([task], protocol, is_training=True, num_threads=1)

@@ -169,6 +169,7 @@ def join_specs(specs: Sequence[EnvSpec]) -> EnvSpec:
     action_box=_join_boxes([spec.action_box for spec in specs]),
     num_features=max(sizes),
     task_num_features=sizes if len(set(sizes)) > 1 else (),
+    has_success=any(spec.has_success for spec in specs),
   )
 
 
@@ -240,6 +241,7 @@ def _shared_part(spec):
     task_names=(),
     action_box=spec.action_box is not None,
     num_features=bool(spec.num_features),
+    has_success=False,
   )
 
 
