@@ -24,7 +24,7 @@ import numpy as np
 from absl import logging
 from gymnasium import spaces
 
-from core.environments import control_state
+from core.environments import control_custom, control_state
 from core.environments.workers import WorkerVectorEnv
 from core.errors import UserError
 
@@ -65,7 +65,8 @@ class ControlEnv(gymnasium.Env):
     """Compiles the model.
 
     Args:
-      task: its name in dm_control's suite, such as cartpole/swingup.
+      task: its name in dm_control's suite, such as cartpole/swingup, or one of
+        `control_custom.TASKS`.
       protocol: how to play.
       backend: MUJOCO_GL for this process, if it did not import dm_control yet.
 
@@ -139,7 +140,7 @@ class ControlEnv(gymnasium.Env):
     if self._protocol.observations == 'features':
       # The terrain of quadruped/escape would ask for OpenGL.
       physics._make_rendering_contexts = lambda: None
-    self._fresh = control_state.model_arrays(physics)
+    self._fresh = control_state.model_arrays(physics.model.ptr)
 
   def _begin(self):
     self._num_steps = 0
@@ -209,13 +210,12 @@ def feature_names(task: str) -> tuple[str, ...]:
 
 
 def make_vector_env(
-  task: str, num_envs: int, protocol: ControlProtocol, num_workers: int
+  tasks: Sequence[str], protocol: ControlProtocol, num_workers: int
 ) -> WorkerVectorEnv:
   """Builds N environments in up to W processes without TensorFlow.
 
   Args:
-    task: domain/name.
-    num_envs: N.
+    tasks: domain/name of each.
     protocol: how to play.
     num_workers: W.
 
@@ -226,8 +226,10 @@ def make_vector_env(
   backend = _NO_GL
   if protocol.observations == 'pixels':
     backend = rendering_backend(os.environ.get('MUJOCO_GL'))
-  make_one = functools.partial(ControlEnv, task, protocol, backend)
-  return WorkerVectorEnv([make_one] * num_envs, num_workers)
+  return WorkerVectorEnv(
+    [functools.partial(ControlEnv, task, protocol, backend) for task in tasks],
+    num_workers,
+  )
 
 
 def check_installation() -> None:
@@ -246,7 +248,7 @@ def check_installation() -> None:
 
 
 def _load(task, backend):
-  """Loads an environment of dm_control's suite; sets MUJOCO_GL meanwhile."""
+  """Loads dm_control's or an added environment; sets MUJOCO_GL meanwhile."""
   check_installation()
   previous, verbosity = os.environ.get('MUJOCO_GL'), logging.get_verbosity()
   os.environ['MUJOCO_GL'] = backend
@@ -259,6 +261,8 @@ def _load(task, backend):
       del os.environ['MUJOCO_GL']
     else:
       os.environ['MUJOCO_GL'] = previous
+  if task in control_custom.TASKS:
+    return control_custom.load(task)
   return suite.load(*task.split('/'))
 
 

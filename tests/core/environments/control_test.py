@@ -175,7 +175,7 @@ class VectorEnvTest(parameterized.TestCase):
     outputs = []
     for num_workers in (1, 2):
       env = control.make_vector_env(
-        'hopper/hop', 3, ControlProtocol(num_action_repeats=5), num_workers
+        ['hopper/hop'] * 3, ControlProtocol(num_action_repeats=5), num_workers
       )
       self.addCleanup(env.close)
       self.assertLen(env.processes, num_workers)
@@ -222,7 +222,7 @@ class PixelsTest(parameterized.TestCase):
 
   def _check_refusal(self, chosen, error):
     with self.assertRaisesRegex(UserError, 'libosmesa6.*or choose features$'):
-      control.make_vector_env('reacher/easy', 2, PIXELS, 1)
+      control.make_vector_env(['reacher/easy'] * 2, PIXELS, 1)
     self.assertNotIn('\n', str(error))
     for backend in [chosen] if chosen else ['egl', 'osmesa']:
       child = subprocess.run(
@@ -233,7 +233,7 @@ class PixelsTest(parameterized.TestCase):
       self.assertNotEqual(child.returncode, 0, backend)
 
   def _check_pictures(self):
-    env = control.make_vector_env('reacher/easy', 2, PIXELS, 1)
+    env = control.make_vector_env(['reacher/easy'] * 2, PIXELS, 1)
     self.addCleanup(env.close)
     frames = [env.reset(seed=3)[0]]
     for _ in range(6):
@@ -299,7 +299,7 @@ class InstallationTest(absltest.TestCase):
         UserError, '^DeepMind Control is not installed: .*pip install dm-con'
       ),
     ):
-      control.make_vector_env('cartpole/swingup', 1, FEATURES, 1)
+      control.make_vector_env(['cartpole/swingup'], FEATURES, 1)
 
   def test_python_that_has_no_wheel(self):
     with (
