@@ -9,6 +9,7 @@ TensorFlow end a process that holds both, so only processes that never import
 TensorFlow draw, and everywhere else OpenGL is left out.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -16,7 +17,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -232,35 +233,50 @@ def make_vector_env(
   )
 
 
-def check_installation() -> None:
-  """Refuses to go on without dm_control."""
+def check_installation(needing: str = 'DeepMind Control') -> None:
+  """Refuses to go on without dm_control.
+
+  Args:
+    needing: what needs it.
+
+  Raises:
+    UserError: with the command that installs it.
+  """
   if importlib.util.find_spec('dm_control') is not None:
     return
   if sys.version_info >= (3, 13):
     raise UserError(
-      'DeepMind Control needs Python 3.10 to 3.12: labmaze, which dm-control '
+      f'{needing} needs Python 3.10 to 3.12: labmaze, which dm-control '
       'depends on, has no wheel for later ones'
     )
   raise UserError(
-    'DeepMind Control is not installed: .venv/bin/python -m pip install '
+    f'{needing} is not installed: .venv/bin/python -m pip install '
     'dm-control==1.0.28 mujoco==3.3.0'
   )
 
 
-def _load(task, backend):
-  """Loads dm_control's or an added environment; sets MUJOCO_GL meanwhile."""
-  check_installation()
+@contextlib.contextmanager
+def mujoco_gl(backend: str = _NO_GL) -> Iterator[None]:
+  """Sets MUJOCO_GL in a with-block, in which what reads it is imported."""
   previous, verbosity = os.environ.get('MUJOCO_GL'), logging.get_verbosity()
   os.environ['MUJOCO_GL'] = backend
-  logging.set_verbosity(logging.WARNING)  # It tells of its versions.
+  logging.set_verbosity(logging.WARNING)  # dm_control tells of its versions.
   try:
-    from dm_control import suite
+    yield
   finally:
     logging.set_verbosity(verbosity)
     if previous is None:
       del os.environ['MUJOCO_GL']
     else:
       os.environ['MUJOCO_GL'] = previous
+
+
+def _load(task, backend):
+  """Loads an environment of dm_control's suite, or one of ours."""
+  check_installation()
+  with mujoco_gl(backend):
+    from dm_control import suite
+
   if task in control_custom.TASKS:
     return control_custom.load(task)
   return suite.load(*task.split('/'))

@@ -174,7 +174,9 @@ class Group:
     success = zeros if env_spec.has_success else ()
     self._env_output = EnvOutput(
       reward=zeros,
-      info=EpisodeInfo(zeros, np.zeros(n, np.int32), np.zeros(n, bool), success),
+      info=EpisodeInfo(
+        zeros, np.zeros(n, np.int32), np.zeros(n, bool), success
+      ),
       done=np.ones(n, bool),
       observation=observation,
     )

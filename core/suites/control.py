@@ -1,4 +1,4 @@
-"""DeepMind Control: single tasks (control:cartpole/swingup) and sets of them."""
+"""DeepMind Control: single tasks (control:cartpole/swingup) and sets."""
 
 import difflib
 from collections.abc import Sequence
@@ -82,6 +82,7 @@ class Control(suite.Suite):
     f'{", ".join(LISTS)}'
   )
   names = BENCHMARKING
+  lists = tuple(LISTS)
   packages = ('dm-control', 'mujoco')
   has_protocol = True
 

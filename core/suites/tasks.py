@@ -16,6 +16,9 @@ from core.suites.control import Control
 from core.suites.dmlab import DmLab
 from core.suites.gymnasium_ids import GymnasiumIds
 from core.suites.point_mass import PointMass
+from core.suites.robots.humanoid_bench import HumanoidBench
+from core.suites.robots.metaworld import MetaWorld
+from core.suites.robots.shadow_hand import ShadowHand
 from core.suites.rwrl import RealWorld
 from core.suites.suite import Reference, Suite
 from core.suites.two_rooms import TwoRooms
@@ -30,6 +33,9 @@ SUITES: tuple[Suite, ...] = (
   GymnasiumIds(),
   Control(),
   RealWorld(),
+  MetaWorld(),
+  HumanoidBench(),
+  ShadowHand(),
   DmLab(),
   UserFunctions(),
 )

@@ -55,9 +55,7 @@ def train(config: ActorLearnerConfig, agent: Any, tasks: Tasks) -> int:
     source = closing(sources.make_source(config, agent, tasks, timer, state))
     run_info.write(config.logdir, run_info.describe(config, tasks))
     has_success = agent.env_spec.has_success
-    records = closing(
-      Records(config.logdir, state.get('records'), has_success)
-    )
+    records = closing(Records(config.logdir, state.get('records'), has_success))
     progress = closing(Progress(last_frame, tasks.names))
     scores = _training_scores(tasks)
     print('compiling: the first update takes longest', flush=True)

@@ -1,15 +1,14 @@
 """MetaWorld: 50 tasks of a robot arm, Yu et al. 2019 (arXiv:1910.10897).
 
-The tasks of MetaWorld's version 2 are called v3 in the package of today. Which
-goal an episode has is the rule that makes results comparable or not: the code of
-Nauman et al. 2025 draws one for each environment and keeps it in all episodes;
-others draw one for every episode.
+The tasks of MetaWorld's version 2 are called v3 in the package of today. Results
+compare only where the rule is the same by which an episode gets its goal: the
+code of Nauman et al. 2025 (arXiv:2505.23150) draws one for each environment and
+keeps it in all episodes; others draw one for every episode.
 """
 
 import dataclasses
 import functools
 import importlib.util
-import os
 import sys
 from typing import Any
 
@@ -17,11 +16,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from core.environments import control_state
+from core.environments import control, control_state
 from core.environments.control_state import pack, unpack
 from core.errors import UserError
 
 VERSION = 'v3'  # That the package of today has.
+NUM_FEATURES = 39
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,9 @@ class MetaWorldEnv(gymnasium.Env):
     self._protocol = protocol
     self._fresh = control_state.model_arrays(self._env.model)
     self.action_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
-    self.observation_space = spaces.Box(-np.inf, np.inf, (39,), np.float32)
+    self.observation_space = spaces.Box(
+      -np.inf, np.inf, (NUM_FEATURES,), np.float32
+    )
 
   def reset(
     self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -181,7 +183,7 @@ def check_installation() -> None:
 def _load():
   """Returns MetaWorld's classes by their names; leaves OpenGL out."""
   check_installation()
-  os.environ.setdefault('MUJOCO_GL', 'disable')
-  from metaworld import env_dict
+  with control.mujoco_gl():
+    from metaworld import env_dict
 
   return env_dict.ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
