@@ -1,8 +1,8 @@
 """Eleven tasks in the style of dm_control's suite that dm_control lacks.
 
 Hansen et al. 2024 (TD-MPC2, arXiv:2310.16828) added them to dm_control's
-domains; Nauman et al. 2025 (arXiv:2505.23150, appendix E.1) train on them beside
-19 of dm_control's own. Rewards and models are written here from the numbers of
+domains; Nauman et al. 2025 (arXiv:2505.23150, E.1) train on them beside 19 of
+dm_control's own. Rewards and models are written here from the numbers of
 their code; observations, resets and time limits (1000 control steps) are
 dm_control's where nothing else is said. Of the reacher's last link it is not
 known how much shorter than the link its capsule is: here by 2 cm, as of the two

@@ -1,8 +1,8 @@
 """The state of a MuJoCo simulation: exact, and as JSON can hold it.
 
-dm_control's `Physics.get_state` leaves out the solver's warm start, the controls
-and what tasks change in the model when an episode begins (targets, dampings,
-terrain).
+dm_control's `Physics.get_state` leaves out the solver's warm start, the
+controls and what tasks change in the model when an episode begins (targets,
+dampings, terrain).
 """
 
 import base64

@@ -1,6 +1,6 @@
 """MetaWorld: 50 tasks of a robot arm, Yu et al. 2019 (arXiv:1910.10897).
 
-The tasks of MetaWorld's version 2 are called v3 in the package of today. Results
+The tasks of its second version are called v3 in the package of today. Results
 compare only where the rule is the same by which an episode gets its goal: the
 code of Nauman et al. 2025 (arXiv:2505.23150) draws one for each environment and
 keeps it in all episodes; others draw one for every episode.
@@ -80,10 +80,13 @@ class MetaWorldEnv(gymnasium.Env):
   ) -> tuple[np.ndarray, dict[str, Any]]:
     """Begins an episode; `seed` draws a goal, also where goals are frozen."""
     super().reset(seed=seed)
+    is_frozen = self._protocol.metaworld_goals == 'frozen'
     if seed is not None:
       self._env.seed(seed)
-    is_frozen = self._protocol.metaworld_goals == 'frozen'
-    self._env._freeze_rand_vec = is_frozen and seed is None
+      if is_frozen:  # Drawn as when its own constructor ends.
+        self._env._freeze_rand_vec = False
+        self._env.reset()
+    self._env._freeze_rand_vec = is_frozen
     observation, _ = self._env.reset()
     self._num_steps = 0
     return observation.astype(np.float32), {}

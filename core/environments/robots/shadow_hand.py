@@ -2,8 +2,8 @@
 
 The objects (arXiv:2111.03062) come with the code of Nauman et al. 2025 as a
 package `dex_envs`, which extends gymnasium-robotics. README says how to install
-both. An episode has 100 steps; the reward of one is 0 if the object is turned as
-it should be, else -1.
+both. An episode has 100 steps; the reward of each is 0 if the object is turned
+as it should be, else -1.
 """
 
 import contextlib
