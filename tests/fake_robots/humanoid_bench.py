@@ -3,8 +3,8 @@
 As the real one: importing it registers the tasks, and needs PyTorch for its
 policies unless their module is there already; a task can be built without
 OpenGL only if it shall not be drawn, and with the MuJoCo of today only if the
-table of the sizes of arrays is exchanged for dm_control's; building one prints a
-line; observations are doubles, positions and velocities.
+table of the sizes of arrays is exchanged for dm_control's; building one prints
+a line; observations are doubles, positions and velocities.
 """
 
 import os

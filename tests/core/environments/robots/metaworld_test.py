@@ -14,12 +14,13 @@ from core.environments.robots import metaworld
 from core.environments.robots.metaworld import MetaWorldEnv, MetaWorldProtocol
 from core.errors import UserError
 
-# One or two objects, hinges, slides, walls; placed in the model or in the state.
+# One or two objects, hinges, slides, walls; placed in model or state.
 TEN_TASKS = (
   *('assembly', 'button-press-topdown-wall', 'dial-turn', 'door-open'),
   *('drawer-close', 'hammer', 'peg-insert-side', 'reach', 'stick-pull'),
   'window-open',
 )
+FROZEN = MetaWorldProtocol()
 RANDOM = MetaWorldProtocol(metaworld_goals='random')
 
 
@@ -51,7 +52,7 @@ def goal_of(env):
 
 
 class MetaWorldEnvTest(parameterized.TestCase):
-  def make(self, task, protocol=MetaWorldProtocol()):
+  def make(self, task, protocol=FROZEN):
     env = MetaWorldEnv(task, protocol)
     self.addCleanup(env.close)
     return env
