@@ -172,11 +172,12 @@ class Group:
     # What an unroll repeats before anything happened (spec of the originals:
     # done is true, everything else 0).
     success = zeros if env_spec.has_success else ()
+    self._running = EpisodeInfo(
+      zeros, np.zeros(n, np.int32), np.zeros(n, bool), success
+    )
     self._env_output = EnvOutput(
       reward=zeros,
-      info=EpisodeInfo(
-        zeros, np.zeros(n, np.int32), np.zeros(n, bool), success
-      ),
+      info=self._running,
       done=np.ones(n, bool),
       observation=observation,
     )
@@ -185,9 +186,6 @@ class Group:
     output, _ = self._traced_act.structured_outputs
     self._agent_output = AgentOutput(
       *(np.zeros(x.shape, x.dtype.as_numpy_dtype) for x in output)
-    )
-    self._running = EpisodeInfo(
-      zeros.copy(), np.zeros(n, np.int32), np.zeros(n, bool), success
     )
     # What the next unroll begins with, and how much of it was played.
     self.begin_unroll(0)

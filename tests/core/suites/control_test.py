@@ -111,16 +111,19 @@ class ProtocolTest(absltest.TestCase):
 
 class SeveralTasksTest(absltest.TestCase):
   def test_tasks_share_processes(self):
-    names = tasks.expand('control:dogs') + ('control:pendulum/spin',)
+    names = tuple(
+      f'control:{task}'
+      for task in ('dog/run', 'pendulum/spin', 'walker/run', 'fish/swim')
+    )
     run = tasks_of(*names, num_action_repeats=1)
     with mock.patch.object(os, 'cpu_count', return_value=2):
-      envs = TaskEnvironments(run, np.arange(5, dtype=np.int32), True)
+      envs = TaskEnvironments(run, np.arange(4, dtype=np.int32), True)
     self.addCleanup(envs.close)
     (env,) = envs._envs
     self.assertLen(env.processes, 2)
     observation, _ = envs.reset(seed=4)
-    self.assertEqual(observation.features.shape, (5, 223))
-    actions = np.full([5, 38], 0.5, np.float32)
+    self.assertEqual(observation.features.shape, (4, 223))
+    actions = np.full([4, 38], 0.5, np.float32)
     observation, rewards, *_ = envs.step(actions)
     for row, name in enumerate(names):
       single = engine.ControlEnv(name.partition(':')[2], ControlProtocol(1))
