@@ -86,7 +86,7 @@ class Atari57Test(parameterized.TestCase):
     steps = protocol.max_frames_per_episode / protocol.num_action_repeats
     self.assertEqual(steps, 27_000)
     self.assertTrue(protocol.life_loss_is_done)
-    actions = np.random.default_rng(0).integers(18, size=120)
+    actions = np.random.default_rng(0).integers(18, size=60)
     num_rewarding = 0
     for game in ATARI_26:
       env = AtariEnv(game, 1, dataclasses.replace(protocol, noop_max=0), 1)
@@ -103,7 +103,7 @@ class Atari57Test(parameterized.TestCase):
       self.assertEqual(frames.shape, (1, 4, 84, 84))
       self.assertEqual(found, expected, game)
       num_rewarding += any(expected)
-    self.assertGreater(num_rewarding, 10)
+    self.assertGreater(num_rewarding, 5)
 
   def test_known_game(self):
     self.assertEqual(SUITE.expand('ms_pacman'), ('ms_pacman',))
