@@ -10,14 +10,20 @@ from typing import Any
 
 import numpy as np
 
+# Of shapes and pictures, which no task changes; they are most of a model.
+_CONSTANT = ('mesh_', 'tex_', 'bvh_')
+
 
 def model_arrays(model: Any) -> dict[str, np.ndarray]:
-  """Returns copies of all arrays of a compiled model, by their names.
+  """Returns copies of a model's arrays that a task may change, by their names.
 
   Args:
     model: a mujoco.MjModel.
   """
-  arrays = {name: getattr(model, name) for name in dir(model) if name[0] != '_'}
+  names = [
+    name for name in dir(model) if not name.startswith(('_', *_CONSTANT))
+  ]
+  arrays = {name: getattr(model, name) for name in names}
   return {
     name: array.copy()
     for name, array in arrays.items()
