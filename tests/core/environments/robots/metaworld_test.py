@@ -107,17 +107,17 @@ class MetaWorldEnvTest(parameterized.TestCase):
     self.assertEqual(ends, [False] * (num_steps - 1) + [True])
 
   def test_repeats_add_up_and_any_success_counts(self):
-    env, single = self.make('reach', MetaWorldProtocol(4)), self.make('reach')
+    env, single = self.make('reach', MetaWorldProtocol(7)), self.make('reach')
     env.reset(seed=1)
     single.reset(seed=1)
     goal = env._env._target_pos
     successes = []
-    for step in range(40):
+    for step in range(20):
       hand = env._env.get_endeff_pos()
-      direction = 10.0 if step < 20 else -10.0  # There, and away from it.
+      direction = 10.0 if step < 10 else -10.0  # There, and away from it.
       action = np.append(direction * (goal - hand), 0.0)
       features, reward, *_, info = env.step(action)
-      singles = [single.step(action) for _ in range(4)]
+      singles = [single.step(action) for _ in range(7)]
       np.testing.assert_array_equal(features, singles[-1][0])
       self.assertEqual(reward, sum(result[1] for result in singles))
       expected = max(result[4]['success'] for result in singles)
