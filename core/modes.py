@@ -29,6 +29,9 @@ def run(
   tasks = Tasks.of(config)
   env_spec = tasks.env_spec
   print(f'{len(tasks.names)} tasks: {describe_spec(env_spec)}', flush=True)
+  for suite in dict.fromkeys(tasks.suites):
+    if line := suite.protocol_line(suite.protocol(config)):
+      print(line, flush=True)
   agent = make_agent(config, env_spec, Device.from_config(config))
   if config.mode == 'train':
     train(config, agent, tasks)

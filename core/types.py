@@ -42,6 +42,7 @@ class EnvSpec(NamedTuple):
     num_features: F, length of the feature vector; 0 without one.
     task_num_features: per task, how many of the F features are its own: the
       first ones, the others are 0. () where all tasks have F.
+    has_success: whether a task tells if an episode succeeded.
   """
 
   task_names: tuple[str, ...]
@@ -52,6 +53,7 @@ class EnvSpec(NamedTuple):
   instruction_length: int = 0
   num_features: int = 0
   task_num_features: tuple[int, ...] = ()
+  has_success: bool = False
 
   def zero_actions(self, num_rows: int) -> np.ndarray:
     """Returns the action before the first one: int32 [N] or float32 [N, D]."""
@@ -83,11 +85,14 @@ class EpisodeInfo(NamedTuple):
     episode_step: int32 `[...]`, agent steps since the episode began.
     episode_done: bool `[...]`, the whole episode ended here. On Atari a lost
       life ends what the agent learns from (`done`) but not the episode.
+    episode_success: float32 `[...]`, 1 if a step of the episode succeeded, this
+      one included, else 0; NaN of a task that cannot. () where none can.
   """
 
   episode_return: Any
   episode_step: Any
   episode_done: Any
+  episode_success: Any = ()
 
 
 class EnvOutput(NamedTuple):
@@ -154,9 +159,11 @@ class Episode(NamedTuple):
     task_name: str.
     episode_return: float, raw.
     episode_length: int, environment frames (agent steps x action repeats).
+    episode_success: bool, a step of it succeeded; None of a task that cannot.
   """
 
   env_frames: int
   task_name: str
   episode_return: float
   episode_length: int
+  episode_success: bool | None = None

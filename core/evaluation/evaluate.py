@@ -47,8 +47,8 @@ def test(config: RunConfig, agent: Any, tasks: Tasks) -> list[EvaluationRow]:
       for row in _play(config, agent, tasks, task_id):
         rows.append(row)
         progress.advance(bar)
-      returns = [row['return'] for row in rows if row['task'] == task]
-      print(f'{task}: {np.mean(returns):.2f} in {len(returns)} episodes')
+      played = [row for row in rows if row['task'] == task]
+      print(f'{task}: {_summary(played)}')
   records.write_evaluation(os.path.join(config.logdir, 'evaluation.csv'), rows)
   _show(config, rows)
   if config.record_video:
@@ -165,6 +165,15 @@ def _play_start_states(config, agent, tasks, task_id):
     config.num_action_repeats,
     config.seed,
   )
+
+
+def _summary(rows):
+  """Says how one task's episodes went."""
+  mean = np.mean([row['return'] for row in rows])
+  text = f'{mean:.2f} in {len(rows)} episodes'
+  if 'success' in rows[0]:
+    text += f', {np.mean([row["success"] for row in rows]):.0%} succeeded'
+  return text
 
 
 def _show(config, rows):

@@ -15,9 +15,12 @@ class SuiteOptions:
     '(rooms_watermaze), several, dmlab30, another level of DeepMind Lab '
     '(lab:seekavoid_arena_01); catch; a goal in two rooms (two_rooms/1/12); '
     'an id of Gymnasium (gym:CartPole-v1); a task of DeepMind Control '
-    '(control:cartpole/swingup) or its 28 (control); one of the Real-World RL '
-    'challenge (rwrl:walker/walk/hard); or package.module:function '
-    'for an environment of your own.',
+    '(control:cartpole/swingup), its 28 (control) or another set of them '
+    '(control:hard); one of the Real-World RL challenge '
+    '(rwrl:walker/walk/hard); a task of MetaWorld (metaworld:door-open) or its '
+    '50 (metaworld), of HumanoidBench (humanoidbench:h1-walk), an object of '
+    'Shadow Hand (shadow_hand:rubber_duck); or package.module:function for an '
+    'environment of your own. README lists all sets.',
   )
   num_action_repeats: int = field(
     4, 'Environment frames per agent step.', minimum=1
@@ -40,6 +43,17 @@ class SuiteOptions:
     'DeepMind Control, features: what dm_control observes, in its order; '
     'pixels: 64x64 frames.',
     choices=('features', 'pixels'),
+  )
+  metaworld_rewards: str = field(
+    'v2',
+    'MetaWorld: the rewards of its second or of its first version.',
+    choices=('v2', 'v1'),
+  )
+  metaworld_goals: str = field(
+    'frozen',
+    'MetaWorld, frozen: each environment draws a goal from its seed and keeps '
+    'it, as the code of Nauman et al. 2025 does; random: each episode draws.',
+    choices=('frozen', 'random'),
   )
   dataset_path: str = field(
     '',

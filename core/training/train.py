@@ -54,7 +54,8 @@ def train(config: ActorLearnerConfig, agent: Any, tasks: Tasks) -> int:
     print(f'building {num_environments} environments', flush=True)
     source = closing(sources.make_source(config, agent, tasks, timer, state))
     run_info.write(config.logdir, run_info.describe(config, tasks))
-    records = closing(Records(config.logdir, state.get('records')))
+    has_success = agent.env_spec.has_success
+    records = closing(Records(config.logdir, state.get('records'), has_success))
     progress = closing(Progress(last_frame, tasks.names))
     scores = _training_scores(tasks)
     print('compiling: the first update takes longest', flush=True)
