@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from brc import categorical, reward_normalizer
+from brc import categorical, reward_normalizer, task_measures
 from brc.config import Config
 from brc.networks import Networks
 from core.device import Device
@@ -66,6 +66,7 @@ class Agent:
     self._update = device.compile_part(self._update)
     self._act = device.compile_act(self._act)
     self._value = device.compile_act(self._value)
+    self._measure = device.compile_part(self._measure)
 
   def _create_variables(self):
     config, networks = self._config, self.networks
@@ -170,10 +171,7 @@ class Agent:
     """
     if self.networks.statistics is not None:
       self.networks.statistics.update(batch.features)
-    batch = batch._replace(
-      features=self.networks.scale(batch.features),
-      next_features=self.networks.scale(batch.next_features),
-    )
+    batch = self._scale(batch)
     critic_metrics = self._critic_step(batch, noise.next_action)
     for target, online in zip(
       self._target_variables, self._critic_variables, strict=True
@@ -195,6 +193,12 @@ class Agent:
     }
     losses = [metrics[f'{x}_loss'] for x in ('critic', 'actor', 'temperature')]
     return dict(total_loss=tf.add_n(losses), **metrics)
+
+  def _scale(self, batch):
+    return batch._replace(
+      features=self.networks.scale(batch.features),
+      next_features=self.networks.scale(batch.next_features),
+    )
 
   def _critic_step(self, batch, noise):
     """Makes the critics' step."""
@@ -276,6 +280,46 @@ class Agent:
     means = tf.math.divide_no_nan(sums, counts)
     moved = self.entropies + 0.01 * (means - self.entropies)
     self.entropies.assign(tf.where(counts > 0.0, moved, self.entropies))
+
+  def measure(
+    self, batches: Transitions, step: int
+  ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Measures how the tasks differ, on a batch of each; changes nothing.
+
+    Args:
+      batches: arrays [n, B, ...], rewards raw.
+      step: says with the config's seed which noise is drawn.
+
+    Returns:
+      Share of conflicting pairs and relative variances; and by name what was
+      measured of each task, [n].
+    """
+    greatest = tf.constant(self.normalizer.greatest)
+    seed = tf.constant([self._config.seed, step], tf.int32)
+    return task_measures.summarise(
+      self._measure(Transitions(*(x[i] for x in batches)), greatest, seed)
+      for i in range(self._num_tasks)
+    )
+
+  def _measure(self, batch, greatest, seed):
+    """Returns loss, entropy and the critics' flat gradient of a batch."""
+    noise = tf.random.stateless_normal(batch.action.shape, seed, alg='philox')
+    batch = self._scale(batch)
+    rewards = self._normalise(batch.reward, batch.task_id, greatest)
+    batch = batch._replace(reward=rewards)
+    return task_measures.of_task(self, batch, noise, self._critic_variables)
+
+  def describe_tasks(self) -> dict[str, dict[str, float]]:
+    """Returns by task what the records show of it."""
+    greatest = self.normalizer.greatest
+    divided_by = self._denominators(tf.constant(greatest)).numpy()
+    return {
+      name: dict(
+        greatest_return=float(greatest[i]),
+        reward_denominator=float(divided_by[i]),
+      )
+      for i, name in enumerate(self.env_spec.task_names)
+    }
 
   # Acting.
 
@@ -369,6 +413,10 @@ class Agent:
   def set_state(self, state: dict[str, np.ndarray]) -> None:
     """Goes on from `get_state`."""
     self.normalizer.set_state(state)
+
+  def begin_episodes(self) -> None:
+    """Takes note that all episodes begin anew."""
+    self.normalizer.begin_episodes()
 
 
 def _name(variable):

@@ -162,13 +162,6 @@ class Config(ReplayConfig):
     '(section 5).',
     minimum=1,
   )
-  measure_tasks: bool = field(
-    False,
-    'With every evaluation, measure per task loss, gradient and entropy, '
-    'their relative variances (Figure 3) and gradient conflicts (Figure 5).',
-    may_change=True,
-    changes_learning=False,
-  )
 
 
 def conditioning_of(config: Config, num_tasks: int) -> str:

@@ -111,6 +111,10 @@ class RewardNormalizer:
       self.greatest[task] = greatest
       episode.clear()
 
+  def begin_episodes(self) -> None:
+    """Forgets the episodes that were being played."""
+    self._rewards = [[] for _ in self._rewards]
+
   def get_state(self) -> dict[str, np.ndarray]:
     """Returns arrays that `set_state` goes on from."""
     return dict(

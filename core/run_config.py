@@ -266,7 +266,6 @@ class ReplayConfig(RunConfig):
     2.0,
     'A replay of more GB lies in files of the logdir, mapped into memory.',
     minimum=0,
-    may_change=True,
     changes_learning=False,
   )
   save_replay: bool = field(
@@ -290,6 +289,14 @@ class ReplayConfig(RunConfig):
     10,
     'Whole episodes per task in each of them.',
     minimum=1,
+    modes=('train',),
+    may_change=True,
+    changes_learning=False,
+  )
+  measure_tasks: bool = field(
+    False,
+    'With every evaluation, measure loss, gradient and entropy of each task, '
+    'how much they vary and how often gradients conflict.',
     modes=('train',),
     may_change=True,
     changes_learning=False,

@@ -31,7 +31,7 @@ _CLOSE_SECS = 3.0
 class WorkerVectorEnv(VectorEnv):
   """N environments in W processes, which reset in the step that ends one.
 
-  Observations are arrays [N, ...]; infos are empty. The environments have
+  Observations are arrays [N, ...]. The environments have
   `get_state` and `set_state`, whose states JSON can hold.
 
   Attributes:
@@ -99,10 +99,16 @@ class WorkerVectorEnv(VectorEnv):
 
     Returns:
       observations [N, ...], rewards float64 [N], terminations and truncations
-      bool [N], and no infos.
+      bool [N], and infos: where an episode ended, `final_obs` has, as
+      gymnasium's do, its last observation, and `_final_obs` is true.
     """
-    parts = zip(*self._receive(), strict=True)
-    return *(np.concatenate(part) for part in parts), {}
+    *parts, finals = zip(*self._receive(), strict=True)
+    final_obs = [x for of_process in finals for x in of_process]
+    has_ended = np.array([x is not None for x in final_obs])
+    infos = {}
+    if has_ended.any():
+      infos = dict(final_obs=final_obs, _final_obs=has_ended)
+    return *(np.concatenate(part) for part in parts), infos
 
   def step(self, actions: np.ndarray) -> tuple[Any, ...]:
     """Steps all rows; see `step_wait`."""
@@ -184,13 +190,15 @@ class _Rows:
     return np.stack([env.reset(seed=seed)[0] for env, seed in pairs])
 
   def step(self, actions):
-    results = []
-    for env, action in zip(self._envs, actions, strict=True):
+    results, final_obs = [], [None] * len(self._envs)
+    for i, (env, action) in enumerate(zip(self._envs, actions, strict=True)):
       observation, *result, _ = env.step(action)
       if result[1] or result[2]:
+        final_obs[i] = observation
         observation, _ = env.reset()
       results.append((observation, *result))
-    return tuple(np.array(part) for part in zip(*results, strict=True))
+    parts = (np.array(part) for part in zip(*results, strict=True))
+    return *parts, final_obs
 
   def get_state(self, unused):
     return [env.get_state() for env in self._envs]
