@@ -5,31 +5,18 @@ Nauman et al. 2025 (arXiv:2505.23150) on Haarnoja et al. 2018
 with the new critics, and the temperature, in the official code's order.
 """
 
+import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from brc import categorical, reward_normalizer, task_measures
-from brc.config import Config
+from brc.config import Config, check_tasks
 from brc.networks import Networks
 from core.device import Device
-from core.errors import UserError
 from core.optimizers import AdamW
 from core.types import AgentOutput, EnvSpec, Transitions
-
-
-class Noise(NamedTuple):
-  """Standard normal numbers of a gradient step.
-
-  Attributes:
-    next_action: float32 [B, D], of the target's actions.
-    action: float32 [B, D], of the actor's loss.
-  """
-
-  next_action: tf.Tensor
-  action: tf.Tensor
 
 
 class Agent:
@@ -50,9 +37,10 @@ class Agent:
     Raises:
       UserError: the tasks or the devices are not for this agent.
     """
-    _check(env_spec, device)
+    check_tasks(env_spec, device.num_replicas)
     self._config = config
     self.env_spec = env_spec
+    self._has_warned = False
     self._num_tasks = len(env_spec.task_names)
     num_numbers = len(env_spec.action_box.low)
     self._target_entropy = -config.target_entropy_scale * num_numbers
@@ -65,7 +53,7 @@ class Agent:
       self._create_variables()
     self._update = device.compile_part(self._update)
     self._act = device.compile_act(self._act)
-    self._value = device.compile_act(self._value)
+    self._value = device.compile_act(self.networks.greedy_values)
     self._measure = device.compile_part(self._measure)
 
   def _create_variables(self):
@@ -82,18 +70,12 @@ class Agent:
       trainable=False,
       name='entropies',
     )
-    decay = config.weight_decay
-    self.critic_optimizer = AdamW(
-      self._critic_variables,
-      config.critic_learning_rate,
-      weight_decay=decay,
-      name='critic_adamw',
+    adamw = functools.partial(AdamW, weight_decay=config.weight_decay)
+    self.critic_optimizer = adamw(
+      self._critic_variables, config.critic_learning_rate, name='critic_adamw'
     )
-    self.actor_optimizer = AdamW(
-      self._actor_variables,
-      config.actor_learning_rate,
-      weight_decay=decay,
-      name='actor_adamw',
+    self.actor_optimizer = adamw(
+      self._actor_variables, config.actor_learning_rate, name='actor_adamw'
     )
     self.temperature_optimizer = AdamW(
       [self.log_temperature],
@@ -118,11 +100,24 @@ class Agent:
       Scalars of the last step; `outside_support`, of all of them.
     """
     seed = np.array([self._config.seed, num_updates], np.int32)
-    return self._update(
+    metrics = self._update(
       Transitions(*map(tf.constant, batches)),
       tf.constant(self.normalizer.greatest),
       tf.constant(seed),
     )
+    if not self._has_warned and num_updates % 1000 < len(batches.reward):
+      self._warn(metrics['outside_support'])
+    return metrics
+
+  def _warn(self, num_outside):
+    if num_outside:
+      self._has_warned = True
+      print(
+        f'warning: {num_outside:.0f} rewards of a batch lie outside of the '
+        f'support of +-{self._config.v_max:g}: raise --v_max, or normalise '
+        'them; updates.csv counts them as outside_support',
+        flush=True,
+      )
 
   def _update(self, batches, greatest, seed):
     """Does what `update` says, with G [n]."""
@@ -135,7 +130,7 @@ class Agent:
     batches = batches._replace(reward=rewards)
     for i in range(num_steps):
       batch = Transitions(*(x[i] for x in batches))
-      metrics = self.gradient_step(batch, Noise(noise[i, 0], noise[i, 1]))
+      metrics = self.gradient_step(batch, noise[i, 0], noise[i, 1])
     return {**metrics, 'outside_support': num_outside}
 
   def _normalise(self, rewards, task_id, greatest):
@@ -158,13 +153,14 @@ class Agent:
     )
 
   def gradient_step(
-    self, batch: Transitions, noise: Noise
+    self, batch: Transitions, next_noise: tf.Tensor, noise: tf.Tensor
   ) -> dict[str, tf.Tensor]:
     """Updates critics, target, actor and temperature once.
 
     Args:
       batch: tensors [B, ...], rewards normalised.
-      noise: of both samples of the policy.
+      next_noise: standard normal [B, D], of the target's actions.
+      noise: the same, of the actor's loss.
 
     Returns:
       Scalars; entropy and temperature are those before their step.
@@ -172,14 +168,14 @@ class Agent:
     if self.networks.statistics is not None:
       self.networks.statistics.update(batch.features)
     batch = self._scale(batch)
-    critic_metrics = self._critic_step(batch, noise.next_action)
+    critic_metrics = self._critic_step(batch, next_noise)
     for target, online in zip(
       self._target_variables, self._critic_variables, strict=True
     ):
       polyak = self._config.polyak
       target.assign(polyak * online + (1.0 - polyak) * target)
     # With the new critics and embeddings (spec of the official code).
-    actor_metrics, entropy = self._actor_step(batch, noise.action)
+    actor_metrics, entropy = self._actor_step(batch, noise)
     temperature = tf.exp(self.log_temperature)
     excess = entropy - self._target_entropy
     self.temperature_optimizer.apply([temperature * excess])
@@ -266,20 +262,14 @@ class Agent:
     gradients = tape.gradient(loss, self._actor_variables)
     self.actor_optimizer.apply(gradients)
     if config.entropy_correction == 'empirical':
-      self._measure_entropies(log_prob, batch.task_id)
+      moved = reward_normalizer.moving_entropies(
+        self.entropies, log_prob, batch.task_id
+      )
+      self.entropies.assign(moved)
     metrics = dict(
       actor_loss=loss, actor_gradient_norm=tf.linalg.global_norm(gradients)
     )
     return metrics, -tf.reduce_mean(log_prob)
-
-  def _measure_entropies(self, log_prob, task_id):
-    """Moves H of the tasks in a batch a hundredth of the way (D3)."""
-    n = self._num_tasks
-    sums = tf.math.unsorted_segment_sum(-log_prob, task_id, n)
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(log_prob), task_id, n)
-    means = tf.math.divide_no_nan(sums, counts)
-    moved = self.entropies + 0.01 * (means - self.entropies)
-    self.entropies.assign(tf.where(counts > 0.0, moved, self.entropies))
 
   def measure(
     self, batches: Transitions, step: int
@@ -374,36 +364,24 @@ class Agent:
     """
     bootstraps = None
     if self._config.return_bootstrap == 'critic' and np.any(truncated):
-      values = self._value(tf.constant(task_id), tf.constant(last_features))
+      values = self._value(*map(tf.constant, (last_features, task_id)))
       # D2: not finite before the first episode ended.
       greatest = tf.constant(self.normalizer.greatest)
       bootstraps = (values * self._denominators(greatest)).numpy()
     self.normalizer.add(reward, terminated, truncated, bootstraps)
 
-  def _value(self, task_id, features):
-    """Returns Q of the greedy action, in units of normalised rewards, [n]."""
-    networks = self.networks
-    features = networks.scale(features)
-    action = tf.tanh(networks.policy(features, task_id)[0])
-    return networks.values(networks.criticise(features, action, task_id))
-
   # State for checkpoints.
 
   def variables(self) -> dict[str, tf.Variable]:
     """Returns every variable by a name that stays the same between runs."""
-    online = {_name(v): v for v in self._critic_variables}
-    target = {f'target_{_name(v)}': v for v in self._target_variables}
-    actor = {_name(v): v for v in self._actor_variables}
     others = [self.log_temperature, self.entropies]
     if self.networks.statistics is not None:
       others += self.networks.statistics.variables
-    named = {**online, **target, **actor, **{_name(v): v for v in others}}
-    for optimizer in (
-      self.critic_optimizer,
-      self.actor_optimizer,
-      self.temperature_optimizer,
-    ):
-      named |= optimizer.named_variables()
+    online = [*self._critic_variables, *self._actor_variables, *others]
+    named = {_name(v): v for v in online}
+    named |= {f'target_{_name(v)}': v for v in self._target_variables}
+    for name in ('critic', 'actor', 'temperature'):
+      named |= getattr(self, f'{name}_optimizer').named_variables()
     return named
 
   def get_state(self) -> dict[str, np.ndarray]:
@@ -421,14 +399,3 @@ class Agent:
 
 def _name(variable):
   return variable.name.removesuffix(':0')
-
-
-def _check(env_spec, device):
-  """Refuses tasks and devices that the agent is not for."""
-  first = env_spec.task_names[0]
-  if env_spec.frame_shape or not env_spec.num_features:
-    raise UserError(f'{first}: this agent sees feature vectors, not frames')
-  if env_spec.action_box is None:
-    raise UserError(f'{first} has discrete actions; BRC has continuous ones')
-  if device.num_replicas > 1:
-    raise UserError('BRC learns on one device: leave --strategy at one_device')

@@ -10,6 +10,7 @@ import dataclasses
 from core.config import field
 from core.errors import UserError
 from core.run_config import ReplayConfig
+from core.types import EnvSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +185,22 @@ def conditioning_of(config: Config, num_tasks: int) -> str:
       'one has nothing to be told apart from; leave it at auto'
     )
   return config.task_conditioning
+
+
+def check_tasks(env_spec: EnvSpec, num_replicas: int) -> None:
+  """Refuses what BRC's agent is not for.
+
+  Raises:
+    UserError: tasks without feature vectors or continuous actions, or several
+      devices.
+  """
+  first = env_spec.task_names[0]
+  if env_spec.frame_shape or not env_spec.num_features:
+    raise UserError(f'{first}: this agent sees feature vectors, not frames')
+  if env_spec.action_box is None:
+    raise UserError(f'{first} has discrete actions, this agent continuous ones')
+  if num_replicas > 1:
+    raise UserError('BRC learns on one device: leave --strategy at one_device')
 
 
 CONTROL = dataclasses.replace(

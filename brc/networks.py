@@ -228,6 +228,12 @@ class Networks(tf.Module):
     probs = categorical.mixture(outputs)
     return categorical.expectation(probs, tf.constant(self._support))
 
+  def greedy_values(self, features: tf.Tensor, task_id: tf.Tensor) -> tf.Tensor:
+    """Returns Q of the greedy action, [B], in normalised rewards."""
+    features = self.scale(features)
+    action = tf.tanh(self.policy(features, task_id)[0])
+    return self.values(self.criticise(features, action, task_id))
+
 
 def _variables(critic, embeddings):
   variables = list(critic.trainable_variables)

@@ -8,6 +8,7 @@ Axes: T steps of an episode, n tasks.
 """
 
 import numpy as np
+import tensorflow as tf
 
 
 def monte_carlo_returns(
@@ -55,6 +56,26 @@ def denominators(
     [n].
   """
   return (greatest + temperature * entropies / (1.0 - discount)) / v_max
+
+
+def moving_entropies(
+  entropies: tf.Tensor, log_probs: tf.Tensor, task_id: tf.Tensor
+) -> tf.Tensor:
+  """Moves H of the tasks in a batch a hundredth of the way to its mean (D3).
+
+  Args:
+    entropies: float32 [n], H so far.
+    log_probs: float32 [B], log pi of sampled actions.
+    task_id: int32 [B].
+
+  Returns:
+    float32 [n].
+  """
+  n = entropies.shape[0]
+  sums = tf.math.unsorted_segment_sum(-log_probs, task_id, n)
+  counts = tf.math.unsorted_segment_sum(tf.ones_like(log_probs), task_id, n)
+  moved = entropies + 0.01 * (tf.math.divide_no_nan(sums, counts) - entropies)
+  return tf.where(counts > 0.0, moved, entropies)
 
 
 class RewardNormalizer:

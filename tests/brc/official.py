@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from brc.agent import Agent, Noise
+from brc.agent import Agent
 from brc.config import Config
 from core.device import Device
 from core.types import ActionBox, EnvSpec, Transitions
@@ -85,14 +85,13 @@ class OfficialUpdates:
     """Returns an array of this set."""
     return DATA[f'{self._label}/{name}']
 
-  def batch(self, i: int) -> tuple[Transitions, Noise]:
-    """Returns the transitions and the noise of update i."""
+  def batch(self, i: int) -> tuple[Transitions, np.ndarray, np.ndarray]:
+    """Returns transitions, noise of next actions and of actions of update i."""
     names = ('obs', 'actions', 'rewards', 'next_obs', 'masks')
     arrays = [np.float32(self.get(name)[i]) for name in names]
     noise = (self.get(f'noise_{name}')[i] for name in ('next', 'actor'))
-    return Transitions(np.int32(self.get('task_ids')[i]), *arrays), Noise(
-      *noise
-    )
+    batch = Transitions(np.int32(self.get('task_ids')[i]), *arrays)
+    return batch, *noise
 
   def info(self, i: int) -> dict[str, float]:
     """Returns what the official code logged in update i."""
