@@ -51,6 +51,8 @@ class Agent:
     with device.scope():
       self.networks = Networks(config, env_spec)
       self._create_variables()
+    # Traced once, though called for each of U batches.
+    self._step = tf.function(self.gradient_step, autograph=False)
     self._update = device.compile_part(self._update)
     self._act = device.compile_act(self._act)
     self._value = device.compile_act(self.networks.greedy_values)
@@ -130,7 +132,7 @@ class Agent:
     batches = batches._replace(reward=rewards)
     for i in range(num_steps):
       batch = Transitions(*(x[i] for x in batches))
-      metrics = self.gradient_step(batch, noise[i, 0], noise[i, 1])
+      metrics = self._step(batch, noise[i, 0], noise[i, 1])
     return {**metrics, 'outside_support': num_outside}
 
   def _normalise(self, rewards, task_id, greatest):
@@ -167,7 +169,7 @@ class Agent:
     """
     if self.networks.statistics is not None:
       self.networks.statistics.update(batch.features)
-    batch = self._scale(batch)
+    batch = self.networks.scale_batch(batch)
     critic_metrics = self._critic_step(batch, next_noise)
     for target, online in zip(
       self._target_variables, self._critic_variables, strict=True
@@ -189,12 +191,6 @@ class Agent:
     }
     losses = [metrics[f'{x}_loss'] for x in ('critic', 'actor', 'temperature')]
     return dict(total_loss=tf.add_n(losses), **metrics)
-
-  def _scale(self, batch):
-    return batch._replace(
-      features=self.networks.scale(batch.features),
-      next_features=self.networks.scale(batch.next_features),
-    )
 
   def _critic_step(self, batch, noise):
     """Makes the critics' step."""
@@ -294,10 +290,13 @@ class Agent:
   def _measure(self, batch, greatest, seed):
     """Returns loss, entropy and the critics' flat gradient of a batch."""
     noise = tf.random.stateless_normal(batch.action.shape, seed, alg='philox')
-    batch = self._scale(batch)
-    rewards = self._normalise(batch.reward, batch.task_id, greatest)
-    batch = batch._replace(reward=rewards)
+    batch = self.prepare(batch, greatest)
     return task_measures.of_task(self, batch, noise, self._critic_variables)
+
+  def prepare(self, batch: Transitions, greatest: tf.Tensor) -> Transitions:
+    """Makes raw transitions [B, ...] ready for the networks, with G [n]."""
+    rewards = self._normalise(batch.reward, batch.task_id, greatest)
+    return self.networks.scale_batch(batch)._replace(reward=rewards)
 
   def describe_tasks(self) -> dict[str, dict[str, float]]:
     """Returns by task what the records show of it."""
@@ -385,7 +384,7 @@ class Agent:
     return named
 
   def get_state(self) -> dict[str, np.ndarray]:
-    """Returns what is no variable: the normaliser's arrays."""
+    """Returns what is no variable."""
     return self.normalizer.get_state()
 
   def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -393,7 +392,7 @@ class Agent:
     self.normalizer.set_state(state)
 
   def begin_episodes(self) -> None:
-    """Takes note that all episodes begin anew."""
+    """Notes that episodes begin anew."""
     self.normalizer.begin_episodes()
 
 

@@ -237,17 +237,19 @@ SMALL_CONTROL = dataclasses.replace(
 POINT_MASS = dataclasses.replace(
   Config(),
   level_name='point_mass/1,point_mass/2',
-  total_environment_frames=2 * 4000,
+  total_environment_frames=2 * 8000,
   critic_width=64,
   actor_width=64,
   batch_size=128,
+  critic_learning_rate=0.001,
+  actor_learning_rate=0.001,
   warm_up_steps=500,
   initial_temperature=0.01,
   replay_capacity=100_000,
   evaluation_steps=1000,
   log_updates=100,
 )
-"""Two point masses, to see the mechanism within two minutes (D10)."""
+"""Two point masses, to see the mechanism within minutes (D10)."""
 
 DEBUG = dataclasses.replace(
   POINT_MASS,

@@ -14,7 +14,7 @@ from brc import categorical, squashed_gaussian
 from brc.baselines import MLP, RunningStatistics, SimBa
 from brc.bronet import BroNet, Dense, Shape
 from brc.config import Config, conditioning_of
-from core.types import EnvSpec
+from core.types import EnvSpec, Transitions
 
 _MIN_LOG_STD, _MAX_LOG_STD = -10.0, 2.0
 
@@ -182,6 +182,13 @@ class Networks(tf.Module):
   def scale(self, features: tf.Tensor) -> tf.Tensor:
     """Normalises SimBa's features, [B, F]; leaves others as they are."""
     return features if self.statistics is None else self.statistics(features)
+
+  def scale_batch(self, batch: Transitions) -> Transitions:
+    """Does the same with both features of transitions."""
+    return batch._replace(
+      features=self.scale(batch.features),
+      next_features=self.scale(batch.next_features),
+    )
 
   def policy(
     self, features: tf.Tensor, task_id: tf.Tensor
