@@ -49,7 +49,7 @@ class ActingTest(absltest.TestCase):
     self.assertGreater(np.mean(first != other), 0.99)
     self.assertLess(np.abs(first).max(), 1.0)
     mean, log_std = agent.networks.policy(features[:1], task_id[:1])
-    z = (np.arctanh(first.astype(np.float64)) - mean) / np.exp(log_std)
+    z = (np.arctanh(np.float64(first)) - mean.numpy()) / np.exp(log_std)
     np.testing.assert_allclose(z.mean(axis=0), np.zeros(2), atol=0.1)
     np.testing.assert_allclose(z.std(axis=0), np.ones(2), atol=0.1)
 
