@@ -19,8 +19,8 @@ class Config(ReplayConfig):
 
   mode: str = field(
     'train',
-    'train or test.',
-    choices=('train', 'test'),
+    'train, test or benchmark.',
+    choices=('train', 'test', 'benchmark'),
     may_change=True,
     changes_learning=False,
   )

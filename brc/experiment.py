@@ -1,4 +1,4 @@
-"""Trains and tests BRC; see brc/README.md.
+"""Trains, tests and measures BRC; see brc/README.md.
 
 python -m brc.experiment --preset=point_mass --logdir=runs/brc
 """
@@ -19,7 +19,8 @@ def main(unused_argv: list[str]) -> None:
   with start.quiet_tensorflow():  # Here: a wrong flag should not wait for it.
     from brc.agent import Agent
     from core import modes
-  modes.run(config, Agent, train)
+    from core.training.replay_benchmark import benchmark
+  modes.run(config, Agent, train, benchmark)
 
 
 def train(config: Config, agent: Any, tasks: Any) -> int:

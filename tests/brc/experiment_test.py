@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import pathlib
 import signal
 import tempfile
@@ -11,6 +12,8 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from brc.config import DEBUG, Config
+from core.suites.tasks import Tasks
+from core.training import replay_benchmark
 from tests import runs
 
 NUM_STEPS, FIRST = 190, 101
@@ -152,7 +155,6 @@ class RunTest(parameterized.TestCase):
     self.assertEqual(arrays['agent/critic_adamw/num_steps'], 10)
 
   def test_begins_with_the_networks_of_another_run(self):
-    self.run_eagerly()
     arrays, _ = runs.restore(self.reference)
     for choice in ('reset', 'nearest', 'fitted'):
       config = config_of(
@@ -190,6 +192,21 @@ class RunTest(parameterized.TestCase):
       rows = list(csv.DictReader(file))
     self.assertEqual([row['task'] for row in rows], list(TASKS))
     self.assertIn('greedy policy', rows[0]['protocol'])
+
+  def test_benchmark(self):
+    self.run_eagerly()
+    config = config_of(self.logdir(), mode='benchmark')
+    agent, tasks = runs.make_agent(config), Tasks.of(config)
+    rates = replay_benchmark.benchmark(config, agent, tasks, secs=0.9)
+    path = pathlib.Path(config.logdir, 'benchmark.json')
+    found = json.loads(path.read_text())
+    self.assertEqual(found['frames_per_sec'], rates)
+    for of_rounds in rates.values():
+      self.assertLen(of_rounds, 3)
+    # Both take longer than either.
+    medians = [np.median(of_rounds) for of_rounds in rates.values()]
+    self.assertLess(medians[1], min(medians[0], medians[2]) * 1.2)
+    self.assertGreater(found['peak_memory_gb'], 0.1)
 
 
 class ConfigTest(absltest.TestCase):
@@ -250,7 +267,7 @@ class WrongInputTest(parameterized.TestCase):
       'bytes, the memory has room for',
     ),
     ('disk', ['--replay_capacity=1e15'], 'bytes, the disk of'),
-    ('mode', ['--mode=benchmark'], 'benchmark'),
+    ('mode', ['--mode=save_start_states'], 'should be one of'),
     ('init_from', ['--init_from=nowhere'], 'no checkpoint in nowhere'),
     ('offline', ['--offline_replay=nowhere'], 'no checkpoint in nowhere'),
   )
