@@ -15,6 +15,7 @@ def run(
   config: RunConfig,
   make_agent: Callable[..., Any],
   train: Callable[..., int] = actor_learner.train,
+  measure: Callable[..., Any] = benchmark.benchmark,
 ) -> None:
   """Runs the mode that the config asks for.
 
@@ -22,6 +23,7 @@ def run(
     config: a paper's Config.
     make_agent: the paper's Agent: a function of config, EnvSpec and Device.
     train: trains it; a function of config, agent and Tasks.
+    measure: its benchmark; a function of the same.
 
   Raises:
     UserError: what the user can mend.
@@ -40,4 +42,4 @@ def run(
   elif config.mode == 'save_start_states':
     evaluate.save_states(config, agent, tasks)
   else:
-    benchmark.benchmark(config, agent, tasks)
+    measure(config, agent, tasks)

@@ -25,6 +25,13 @@ class ActionBox(NamedTuple):
   high: tuple[float, ...]
   task_sizes: tuple[int, ...] = ()
 
+  def stretch(self, actions: Any) -> Any:
+    """Takes actions from [-1, 1] to the bounds; arrays or tensors [N, D]."""
+    low, high = np.float32(self.low), np.float32(self.high)
+    if np.all(low == -1.0) and np.all(high == 1.0):
+      return actions
+    return low + 0.5 * (actions + 1.0) * (high - low)
+
 
 class EnvSpec(NamedTuple):
   """What an agent must know about its environments.
@@ -149,6 +156,28 @@ class Unroll(NamedTuple):
   core_state: Any
   env_outputs: EnvOutput
   agent_outputs: AgentOutput
+
+
+class Transitions(NamedTuple):
+  """Single steps of off-policy experience.
+
+  Attributes:
+    task_id: int32 `[...]`.
+    features: float32 `[..., F]`, padded with zeros.
+    action: float32 `[..., D]`, each number between -1 and 1.
+    reward: float32 `[...]`, raw.
+    next_features: float32 `[..., F]`; at the end of an episode those of its
+      last step, not of the next episode.
+    goes_on: float32 `[...]`, 0 where the episode terminated and was not
+      truncated, else 1.
+  """
+
+  task_id: Any
+  features: Any
+  action: Any
+  reward: Any
+  next_features: Any
+  goes_on: Any
 
 
 class Episode(NamedTuple):

@@ -108,11 +108,17 @@ class WorkerVectorEnv(VectorEnv):
       observations [N, ...], rewards float64 [N], terminations and truncations
       bool [N], and infos: `success`, float32 [N], what the environments' own
       say of the step, NaN where one says nothing; without it if none does.
+      Where an episode ended, `final_obs` has, as gymnasium's do, its last
+      observation, and `_final_obs` is true.
     """
-    parts = zip(*self._receive(), strict=True)
-    *outputs, success = map(np.concatenate, parts)
+    *parts, success, finals = zip(*self._receive(), strict=True)
+    success = np.concatenate(success)
     infos = {} if np.isnan(success).all() else {'success': success}
-    return *outputs, infos
+    final_obs = [x for of_process in finals for x in of_process]
+    has_ended = np.array([x is not None for x in final_obs])
+    if has_ended.any():
+      infos |= dict(final_obs=final_obs, _final_obs=has_ended)
+    return *(np.concatenate(part) for part in parts), infos
 
   def step(self, actions: np.ndarray) -> tuple[Any, ...]:
     """Steps all rows; see `step_wait`."""
@@ -199,16 +205,17 @@ class _Rows:
     return self._stack([env.reset(seed=seed)[0] for env, seed in pairs])
 
   def step(self, actions):
-    observations, results = [], []
-    for env, action in zip(self._envs, actions, strict=True):
+    observations, results, final_obs = [], [], [None] * len(self._envs)
+    for i, (env, action) in enumerate(zip(self._envs, actions, strict=True)):
       action = action[: env.action_space.shape[0]]
       observation, *result, info = env.step(action)
       if result[1] or result[2]:
+        final_obs[i] = self._stack([observation])[0]
         observation, _ = env.reset()
       observations.append(observation)
       results.append((*result, np.float32(info.get('success', np.nan))))
     parts = (np.array(part) for part in zip(*results, strict=True))
-    return self._stack(observations), *parts
+    return self._stack(observations), *parts, final_obs
 
   def _stack(self, observations):
     """Returns observations as one array [n, ...], padded at their ends."""

@@ -37,6 +37,13 @@ def policy_of(agent: Any, task_id: int) -> Policy:
   return Policy(act, agent.initial_state, agent.env_spec.zero_actions)
 
 
+def name_policy(line: str, agent: Any) -> str:
+  """Says in a line of a suite's protocol how the agent chooses actions."""
+  if getattr(agent, 'is_greedy', False):
+    return line.replace('sampled policy', 'greedy policy')
+  return line
+
+
 EvaluationRow = dict[str, Any]
 """task, episode, return, length, protocol, success where a task can succeed:
 see `core.training.records`."""

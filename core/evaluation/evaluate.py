@@ -140,7 +140,7 @@ def _play(config, agent, tasks, task_id) -> Iterator[EvaluationRow]:
       config.test_num_episodes,
       np.zeros(num_rows, np.int32),
       [task],
-      suite.evaluation_line(protocol),
+      episodes.name_policy(suite.evaluation_line(protocol), agent),
       config.seed,
       config.num_action_repeats,
       require_noops=suite.requires_noops(protocol),

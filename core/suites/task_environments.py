@@ -113,6 +113,9 @@ class TaskEnvironments(VectorEnv):
       truncations bool [N], and infos: `episode_done` bool [N] tells where a
       whole episode ended; if a task can succeed, `success` float32 [N] is 1
       where the step did and 0 where not, NaN of tasks that cannot.
+      `last_observation` is the Observation that the step itself led to, before
+      any reset; missing where no episode ended, or where an environment does
+      not say it.
     """
     results = []
     for env, actions, rows in zip(
@@ -125,12 +128,16 @@ class TaskEnvironments(VectorEnv):
       *results, strict=True
     )
     dones = [a | b for a, b in zip(terminated, truncated, strict=True)]
+    merged = _merge_infos(infos, dones, self._spec.has_success)
+    last = _last_observations(observations, infos, dones)
+    if last is not None:
+      merged['last_observation'] = self._join(last)
     return (
       self._join(observations),
       _concatenate(rewards).astype(np.float32),
       _concatenate(terminated),
       _concatenate(truncated),
-      _merge_infos(infos, dones, self._spec.has_success),
+      merged,
     )
 
   def step(self, actions: np.ndarray) -> tuple[Any, ...]:
@@ -283,6 +290,25 @@ def _merge_infos(infos, dones=(), has_success=False):
       [info['episode_frame_number'] for info in infos]
     )
   return merged
+
+
+def _last_observations(observations, infos, dones):
+  """Puts observations from before a reset in the place of those after it.
+
+  Returns None where no episode ended, or what it ended with is not known.
+  """
+  if not any(done.any() for done in dones):
+    return None
+  last = []
+  for observation, info, done in zip(observations, infos, dones, strict=True):
+    if done.any():
+      if 'final_obs' not in info or not isinstance(observation, np.ndarray):
+        return None
+      observation = observation.copy()
+      for row in np.flatnonzero(done):
+        observation[row] = info['final_obs'][row]
+    last.append(observation)
+  return last
 
 
 def _concatenate(arrays):

@@ -122,8 +122,23 @@ def load_variables(agent: Any, arrays: dict[str, np.ndarray]) -> None:
   Raises:
     UserError: an array is missing or has another shape.
   """
-  variables = {f'agent/{n}': v for n, v in agent.variables().items()}
+  assign_variables(agent.variables(), arrays)
+
+
+def assign_variables(
+  variables: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
+  """Sets some of an agent's variables to a checkpoint's.
+
+  Args:
+    variables: by the names that the agent gives them.
+    arrays: those of a checkpoint.
+
+  Raises:
+    UserError: an array is missing or has another shape.
+  """
   for name, variable in variables.items():
+    name = f'agent/{name}'
     found = arrays.get(name)
     if found is None or found.shape != tuple(variable.shape):
       shape = 'missing' if found is None else f'of shape {found.shape}'

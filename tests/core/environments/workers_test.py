@@ -106,7 +106,7 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     self.assertEqual(env.observation_space, plain.observation_space)
     self.assertEqual(env.action_space, plain.action_space)
     self.assertEqual(env.single_action_space, plain.single_action_space)
-    rng = np.random.default_rng(0)
+    rng, num_ends = np.random.default_rng(0), 0
     found, infos = env.reset(seed=3)
     expected, _ = plain.reset(seed=3)
     np.testing.assert_array_equal(found, expected)
@@ -117,6 +117,14 @@ class WorkerVectorEnvTest(parameterized.TestCase):
       for a, b in zip(outputs[:4], others[:4], strict=True):
         np.testing.assert_array_equal(a, b)
         self.assertEqual(a.dtype, b.dtype)
+      self.assertEqual(
+        outputs[4].keys(), others[4].keys() - {'final_info', '_final_info'}
+      )
+      if 'final_obs' in outputs[4]:
+        ours, theirs = outputs[4]['final_obs'], others[4]['final_obs']
+        np.testing.assert_array_equal(np.stack(ours), np.stack(theirs))
+        num_ends += outputs[4]['_final_obs'].sum()
+    self.assertEqual(num_ends, 2 * 5)
     state = env.get_state()
     self.assertEqual(state, [row.get_state() for row in plain.envs])
     outputs = env.step(actions)
