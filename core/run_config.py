@@ -22,6 +22,12 @@ class RunConfig(SuiteOptions):
   """One run of any kind; every field is a flag of the same name."""
 
   # The run.
+  preset: str = field(
+    '',
+    'Named config to start from; flags given beside it replace its values.',
+    may_change=True,
+    changes_learning=False,
+  )
   logdir: str = field(
     '/tmp/agent',
     'Folder of records and checkpoints.',
@@ -74,6 +80,7 @@ class RunConfig(SuiteOptions):
     'float32',
     'Arithmetic of the convolutions; weights and losses stay float32.',
     choices=('float32', 'bfloat16'),
+    changes_play=True,
   )
 
   # Records.

@@ -19,8 +19,11 @@ class Config(ActorLearnerConfig):
     'deep',
     'For frames, deep: 15-layer ResNet; shallow: 2 convolutions (Figure 3).',
     choices=('deep', 'shallow'),
+    changes_play=True,
   )
-  use_lstm: bool = field(True, 'LSTM core; Atari agents have none.')
+  use_lstm: bool = field(
+    True, 'LSTM core; Atari agents have none.', changes_play=True
+  )
 
   # Losses.
   entropy_cost: float = field(

@@ -128,13 +128,22 @@ def _cells(rows, human_starts):
   protocols = ' / '.join(dict.fromkeys(row['protocol'] for row in rows))
   names = [s.reference_name for s in suites if s.reference_name]
   reference = 'human starts' if human_starts else ', '.join(names)
-  caption = f'{protocols}. Mean raw return ± standard error'
+  caption = f'{protocols}. {_origin(rows)}Mean raw return ± standard error'
   if reference:
     caption += (
       f'; reference scores: {reference}; last lines: human-normalised %'
     )
   caption += '.'
   return ['task', *_OWN, *published], body, footer, caption
+
+
+def _origin(rows):
+  """Returns which checkpoint was played, '' where the rows do not say."""
+  known = {r['checkpoint']: r['preset'] for r in rows if 'checkpoint' in r}
+  return ''.join(
+    f'{name}, preset {preset or "not recorded"}. '
+    for name, preset in known.items()
+  )
 
 
 def _published(suites, tasks):

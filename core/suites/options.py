@@ -18,28 +18,36 @@ class SuiteOptions:
     '(control:cartpole/swingup) or its 28 (control); one of the Real-World RL '
     'challenge (rwrl:walker/walk/hard); or package.module:function '
     'for an environment of your own.',
+    changes_play=True,
   )
   num_action_repeats: int = field(
-    4, 'Environment frames per agent step.', minimum=1
+    4, 'Environment frames per agent step.', minimum=1, changes_play=True
   )
   full_action_space: bool = field(
     False,
     "Atari: all 18 actions in every game instead of the game's own. "
     'Source: full set for multi-task agents, Espeholt 2018, appendix G.1.',
+    changes_play=True,
   )
-  width: int = field(96, 'Frame width, DeepMind Lab.', minimum=1)
-  height: int = field(72, 'Frame height, DeepMind Lab.', minimum=1)
+  width: int = field(
+    96, 'Frame width, DeepMind Lab.', minimum=1, changes_play=True
+  )
+  height: int = field(
+    72, 'Frame height, DeepMind Lab.', minimum=1, changes_play=True
+  )
   action_set: str = field(
     'impala',
     'DeepMind Lab, impala: 9 actions (Espeholt 2018, appendix D.1); popart: '
     '15 (Hessel 2018, table 2).',
     choices=('impala', 'popart'),
+    changes_play=True,
   )
   control_observations: str = field(
     'features',
     'DeepMind Control, features: what dm_control observes, in its order; '
     'pixels: 64x64 frames.',
     choices=('features', 'pixels'),
+    changes_play=True,
   )
   dataset_path: str = field(
     '',

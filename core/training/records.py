@@ -26,7 +26,10 @@ _EPISODE_COLUMNS = (
   'episode_length',
   'wall_secs',
 )
-_EVALUATION_COLUMNS = ('task', 'episode', 'return', 'length', 'protocol')
+_EVALUATION_COLUMNS = (
+  *('task', 'episode', 'return', 'length', 'protocol'),
+  *('preset', 'checkpoint'),
+)
 # The tags that scalable_agent shows per update.
 _UPDATE_TAGS = ('learning_rate', 'total_loss')
 
@@ -308,8 +311,8 @@ def write_evaluation(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
   Args:
     path: the file; one that stands there is replaced.
     rows: one dict per episode: task (str), episode (int, counted from 0 per
-      task), return (float, raw), length (int, environment frames) and protocol
-      (str).
+      task), return (float, raw), length (int, environment frames), protocol,
+      and the preset and the checkpoint of the policy (str).
 
   Raises:
     UserError: it cannot be written.
