@@ -72,9 +72,7 @@ class Config(ActorLearnerConfig):
     choices=('conv', 'mlp'),
     changes_play=True,
   )
-  use_lstm: bool = field(
-    True, 'An LSTM in every column.', changes_play=True
-  )
+  use_lstm: bool = field(True, 'An LSTM in every column.', changes_play=True)
 
   # Losses.
   use_vtrace: bool = field(

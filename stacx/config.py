@@ -146,7 +146,11 @@ class Config(impala_config.Config):
     changes_play=True,
   )
   gamma_embedding_size: int = field(
-    16, 'Length of that embedding; not printed.', minimum=1, maximum=10_000
+    16,
+    'Length of that embedding; not printed.',
+    minimum=1,
+    maximum=10_000,
+    changes_play=True,
   )
   outer_value_head: bool = field(
     False,

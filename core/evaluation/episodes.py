@@ -38,8 +38,8 @@ def policy_of(agent: Any, task_id: int) -> Policy:
 
 
 EvaluationRow = dict[str, Any]
-"""task, episode, return, length and protocol, to which test mode adds preset and
-checkpoint: see `core.training.records`."""
+"""task, episode, return, length and protocol, to which test mode adds preset
+and checkpoint: see `core.training.records`."""
 
 
 def play_episodes(
