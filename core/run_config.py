@@ -45,6 +45,7 @@ class RunConfig(SuiteOptions):
     1,
     'Seed of weights, action sampling and environments.',
     minimum=0,
+    maximum=2_000_000_000,  # Test mode counts up from it, in 31 bits.
     changes_learning=False,
   )
   total_environment_frames: int = field(
