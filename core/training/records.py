@@ -119,8 +119,9 @@ class Records:
 
     Args:
       episodes: that ended in the batch of an update.
-      env_frames: the learner's frame counter after that update, TensorBoard's
-        step: a resumed run takes back all points after its checkpoint's.
+      env_frames: the learner's frame counter after that update, as in the
+        episodes; TensorBoard's step: a resumed run takes back all points after
+        its checkpoint's.
     """
     secs = self._wall_secs()
     rows = csv.writer(self._episodes, lineterminator='\n')

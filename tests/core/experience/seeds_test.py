@@ -36,7 +36,7 @@ class SeedsTest(parameterized.TestCase):
     for seed in range(1, 6):
       self.assertEqual(sources.first_seed(seed, 0, 0), 1_000_003 * seed)
     self.assertEqual(sources.first_seed(1, 2, 7), 1_000_003 + 20_021)
-    self.assertEqual(sources.first_seed(1074, 0, 0), 1_000_003 * 1074 - 2**30)
+    self.assertEqual(sources.first_seed(2000, 0, 0), 2_000_006_000 - 2**30)
 
   def test_environments_begin_there(self):
     seeds, reset = [], TaskEnvironments.reset
