@@ -1,7 +1,8 @@
 """What the configs of all papers share: the run, its environments, the machine.
 
 A paper's Config inherits these fields and adds the hyperparameters of its
-network, losses and optimiser. Defaults are scalable_agent's flags.
+network, losses and optimiser. Defaults are scalable_agent's flags, but for the
+number of environments (impala/README.md, D5).
 """
 
 import dataclasses

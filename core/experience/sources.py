@@ -236,7 +236,8 @@ class SyncSource:
 class AsyncSource:
   """A thread per group beside the learner, with a bounded queue between.
 
-  Weights may change within an unroll, as in scalable_agent on one machine.
+  Weights may change within an unroll, as in scalable_agent on one machine, and
+  one variable after the other (impala/README.md, D13).
   """
 
   def __init__(
