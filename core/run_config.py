@@ -1,7 +1,8 @@
 """What the configs of all papers share: the run, its environments, the machine.
 
 A paper's Config inherits these fields and adds the hyperparameters of its
-network, losses and optimiser. Defaults are scalable_agent's flags.
+network, losses and optimiser. Defaults are scalable_agent's flags, but for the
+number of environments (impala/README.md, D5).
 """
 
 import dataclasses
@@ -22,6 +23,12 @@ class RunConfig(SuiteOptions):
   """One run of any kind; every field is a flag of the same name."""
 
   # The run.
+  preset: str = field(
+    '',
+    'Named config to start from; flags given beside it replace its values.',
+    may_change=True,
+    changes_learning=False,
+  )
   logdir: str = field(
     '/tmp/agent',
     'Folder of records and checkpoints.',
@@ -39,6 +46,7 @@ class RunConfig(SuiteOptions):
     1,
     'Seed of weights, action sampling and environments.',
     minimum=0,
+    maximum=2_000_000_000,  # Test mode counts up from it, in 31 bits.
     changes_learning=False,
   )
   total_environment_frames: int = field(
@@ -74,6 +82,7 @@ class RunConfig(SuiteOptions):
     'float32',
     'Arithmetic of the convolutions; weights and losses stay float32.',
     choices=('float32', 'bfloat16'),
+    changes_play=True,
   )
 
   # Records.

@@ -184,7 +184,8 @@ class Episode(NamedTuple):
   """One finished episode, as recorded.
 
   Attributes:
-    env_frames: int, the learner's frame counter when it was read.
+    env_frames: int, the learner's frame counter after the update that was made
+      from its end.
     task_name: str.
     episode_return: float, raw.
     episode_length: int, environment frames (agent steps x action repeats).

@@ -45,8 +45,8 @@ def name_policy(line: str, agent: Any) -> str:
 
 
 EvaluationRow = dict[str, Any]
-"""task, episode, return, length, protocol, success where a task can succeed:
-see `core.training.records`."""
+"""task, episode, return, length, protocol, success where a task can succeed, to
+which test mode adds preset and checkpoint: see `core.training.records`."""
 
 
 def play_episodes(

@@ -133,7 +133,7 @@ def _cells(rows, human_starts):
   protocols = ' / '.join(dict.fromkeys(row['protocol'] for row in rows))
   names = [s.reference_name for s in suites if s.reference_name]
   reference = 'human starts' if human_starts else ', '.join(names)
-  caption = f'{protocols}. Mean raw return ± standard error'
+  caption = f'{protocols}. {_origin(rows)}Mean raw return ± standard error'
   if reference:
     caption += (
       f'; reference scores: {reference}; last lines: human-normalised %'
@@ -152,6 +152,15 @@ def _success(rows):
     if 'success' in row:
       successes[row['task']].append(row['success'])
   return {task: 100.0 * np.mean(found) for task, found in successes.items()}
+
+
+def _origin(rows):
+  """Returns which checkpoint was played, '' where the rows do not say."""
+  known = {r['checkpoint']: r['preset'] for r in rows if 'checkpoint' in r}
+  return ''.join(
+    f'{name}, preset {preset or "not recorded"}. '
+    for name, preset in known.items()
+  )
 
 
 def _published(suites, tasks):

@@ -84,7 +84,12 @@ class Learner:
     return scalars, task_metrics
 
   def finished_episodes(self, batch: Unroll) -> list[Episode]:
-    """Lists the episodes that ended in entries 1 to T of a batch."""
+    """Lists the episodes that ended in entries 1 to T of the last batch.
+
+    Args:
+      batch: that the last update was made from; scalable_agent too records
+        episodes with the frame counter after it.
+    """
     info = batch.env_outputs.info
     episodes = []
     for t, column in np.argwhere(info.episode_done[1:]):

@@ -27,7 +27,10 @@ _EPISODE_COLUMNS = (
   'wall_secs',
 )
 _SUCCESS_COLUMN = 'episode_success'  # Of runs on tasks that can succeed.
-_EVALUATION_COLUMNS = ('task', 'episode', 'return', 'length', 'protocol')
+_EVALUATION_COLUMNS = (
+  *('task', 'episode', 'return', 'length', 'protocol'),
+  *('preset', 'checkpoint'),
+)
 # The tags that scalable_agent shows per update.
 _UPDATE_TAGS = ('learning_rate', 'total_loss')
 
@@ -126,8 +129,9 @@ class Records:
 
     Args:
       episodes: that ended in the batch of an update.
-      env_frames: the learner's frame counter after that update, TensorBoard's
-        step: a resumed run takes back all points after its checkpoint's.
+      env_frames: the learner's frame counter after that update, as in the
+        episodes; TensorBoard's step: a resumed run takes back all points after
+        its checkpoint's.
     """
     secs = self._wall_secs()
     rows = csv.writer(self._episodes, lineterminator='\n')
@@ -322,9 +326,9 @@ def write_evaluation(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
   Args:
     path: the file; one that stands there is replaced.
     rows: one dict per episode: task (str), episode (int, counted from 0 per
-      task), return (float, raw), length (int, environment frames) and protocol
-      (str); of a task that can succeed also success (1 or 0), which is the last
-      column if a row has it.
+      task), return (float, raw), length (int, environment frames), protocol,
+      and the preset and the checkpoint of the policy (str); of a task that can
+      succeed also success (1 or 0), which is the last column if a row has it.
 
   Raises:
     UserError: it cannot be written.

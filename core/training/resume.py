@@ -68,19 +68,38 @@ def restore(
   if restored is None:
     return {}
   arrays, metadata, path = restored
-  # A field that is younger than the checkpoint had its default.
-  defaults = dataclasses.asdict(type(config)())
   may_change = configs.names(config, may_change=True)
   if is_explored:
     may_change |= configs.names(config, explored=True)
-  checkpointing.check_config(
-    {**defaults, **metadata['config']},
-    json.loads(json.dumps(configs.describe(config))),
-    may_change,
-  )
+  _check_config(config, metadata['config'], may_change)
   load_variables(agent, arrays)
   print(f'resuming {path} at frame {metadata["env_frames"]:,}', flush=True)
   return {**metadata, 'arrays': arrays}
+
+
+def check_played(config: RunConfig, saved: dict[str, Any]) -> None:
+  """Refuses to play a checkpoint's policy in another way than it was trained.
+
+  Args:
+    config: of the run that plays it.
+    saved: the checkpoint's config.
+
+  Raises:
+    UserError: a field differs that changes what is played or scored.
+  """
+  must_agree = configs.names(config, changes_play=True, may_change=False)
+  may_differ = {*configs.names(config), *saved} - must_agree
+  _check_config(config, saved, may_differ)
+
+
+def _check_config(config, saved, ignore):
+  # A field that is younger than the checkpoint had its default.
+  defaults = dataclasses.asdict(type(config)())
+  checkpointing.check_config(
+    {**defaults, **saved},
+    json.loads(json.dumps(configs.describe(config))),
+    ignore,
+  )
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:

@@ -81,8 +81,8 @@ def _loop(config, learner, source, records, progress, scores, interrupt):
     batch = source.next_batch(learner.num_updates, interrupt)
     if batch is None:
       break
-    episodes = learner.finished_episodes(batch)
     metrics, task_metrics = learner.step(batch)
+    episodes = learner.finished_episodes(batch)
     records.episodes(episodes, learner.env_frames)
     for score in scores:
       records.scalars(learner.env_frames, score.add(episodes))
