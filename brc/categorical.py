@@ -75,9 +75,7 @@ def project(
   atoms = rewards[:, None] + discounts[:, None] * (
     support - entropy_costs[:, None]
   )
-  atoms = tf.clip_by_value(atoms, low, high)
   positions = (atoms - low) * ((num_atoms - 1) / (high - low))
-  # Rounding may take the last atom a hair too far.
   positions = tf.clip_by_value(positions, 0.0, num_atoms - 1.0)
   lower = tf.floor(positions)
   upper_share = positions - lower  # 0 where it hits an atom.

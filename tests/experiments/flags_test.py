@@ -115,7 +115,7 @@ class FlagFilesTest(parameterized.TestCase):
     self.addCleanup(tf.config.run_functions_eagerly, False)
     config = parse(name)
     names = tasks_module.expand(config.level_name)
-    shown = np.unique(np.linspace(0, len(names) - 1, NUM_TASKS).astype(int))
+    shown = sorted({0, len(names) - 1})  # Dogs take long to build.
     config = dataclasses.replace(
       config,
       level_name=','.join(names[i] for i in shown),
