@@ -247,7 +247,11 @@ class AsyncSource:
     timer: Timer,
     num_updates: int,
   ):
-    """Starts the threads; `num_updates` is the version of the weights."""
+    """Starts the threads; `num_updates` is the version of the weights.
+
+    Raises:
+      UserError: the machine does not allow so many.
+    """
     self._timer = timer
     self._batcher = Batcher(config.batch_size)
     self._lock = threading.Lock()
@@ -256,13 +260,19 @@ class AsyncSource:
     self._num_updates = num_updates
     self._error: Exception | None = None
     self._actors = actors
-    self._threads = [
-      threading.Thread(target=self._run, args=(group,), daemon=True)
-      for actor in actors
-      for group in actor.groups
-    ]
-    for thread in self._threads:
-      thread.start()
+    self._threads: list[threading.Thread] = []
+    groups = [group for actor in actors for group in actor.groups]
+    try:
+      for group in groups:
+        thread = threading.Thread(target=self._run, args=(group,), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+    except RuntimeError as error:
+      self.close()
+      raise UserError(
+        f'cannot start {len(groups)} threads, one per group of environments '
+        f'({error}): lower --num_actors or --num_groups'
+      ) from error
 
   def next_batch(self, num_updates: int, interrupt: Interrupt) -> Unroll | None:
     """Waits for a batch.
