@@ -15,7 +15,7 @@ from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks
 from core.types import Episode
 
-_RUNNING = ('features', 'returns', 'lengths')
+_RUNNING = ('features', 'returns', 'lengths', 'successes')
 
 
 class Player:
@@ -68,6 +68,7 @@ class Player:
       self._features = observation.features
       self._returns = np.zeros(len(self._task_id))
       self._lengths = np.zeros(len(self._task_id), np.int64)
+      self._successes = np.zeros(len(self._task_id), np.float32)
       if state:
         self._restore(state)
       built.pop_all()
@@ -99,6 +100,8 @@ class Player:
     )
     self._agent.observe(self._task_id, reward, terminated, truncated, last)
     self._features = observation.features
+    if 'success' in infos:  # NaN of a task that cannot, and stays it.
+      self._successes = np.maximum(self._successes, infos['success'])
     return self._finish_episodes(reward, dones)
 
   def _choose_actions(self):
@@ -122,12 +125,20 @@ class Player:
         task_name=self._agent.env_spec.task_names[task],
         episode_return=float(self._returns[task]),
         episode_length=int(self._lengths[task]) * repeats,
+        episode_success=self._success(task),
       )
       for task in np.flatnonzero(dones)
     ]
-    self._returns[dones] = 0.0
-    self._lengths[dones] = 0
+    for running in (self._returns, self._lengths, self._successes):
+      running[dones] = 0
     return episodes
+
+  def _success(self, task):
+    """Tells whether a step of the episode succeeded; None if none can."""
+    success = self._successes[task]
+    if not self._agent.env_spec.has_success or np.isnan(success):
+      return None
+    return bool(success)
 
   def get_state(self) -> dict[str, Any]:
     """Returns what a resumed run goes on from."""
@@ -136,6 +147,7 @@ class Player:
       features=self._features,
       returns=self._returns,
       lengths=self._lengths,
+      successes=self._successes,
     )
     if self._config.save_replay:
       arrays['replay'] = self.replay.get_state()

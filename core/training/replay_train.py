@@ -133,7 +133,8 @@ def train(
     else:
       player = closing(Player(config, agent, tasks, timer, state))
     run_info.write(config.logdir, run_info.describe(config, tasks))
-    records = closing(Records(config.logdir, state.get('records')))
+    has_success = agent.env_spec.has_success
+    records = closing(Records(config.logdir, state.get('records'), has_success))
     progress = closing(Progress(last_frame, tasks.names))
     evaluate = stack.enter_context(make_evaluation(config, agent, tasks))
     interrupt = stack.enter_context(Interrupt())

@@ -178,6 +178,26 @@ class PlayerTest(absltest.TestCase):
     with self.assertRaisesRegex(UserError, 'last observation of an episode'):
       player.step()
 
+  def test_success_is_that_of_any_step(self):
+    player = self.make()
+    self.agent.env_spec = self.agent.env_spec._replace(has_success=True)
+    step = player._environments.step
+    # The first task succeeds in the midst of its first episode, the second
+    # never; the third cannot.
+    success = iter([(0, 0), (1, 0), (0, 0), (0, 0), (0, 0), (0, 0)])
+
+    def step_with_success(actions):
+      *outputs, infos = step(actions)
+      told = np.array([*next(success), np.nan], np.float32)
+      return *outputs, {**infos, 'success': told}
+
+    player._environments.step = step_with_success
+    episodes = [e for _ in range(2 * LENGTH) for e in player.step()]
+    self.assertEqual(
+      [e.episode_success for e in episodes],
+      [True, False, None, False, False, None],
+    )
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -48,21 +48,6 @@ class SourceTest(parameterized.TestCase):
     self.addCleanup(source.close)
     return source
 
-  def test_too_many_threads_are_one_line(self):
-    start, before = threading.Thread.start, set(threading.enumerate())
-
-    def start_two(thread):
-      if len(set(threading.enumerate()) - before) == 2:
-        raise RuntimeError("can't start new thread")
-      start(thread)
-
-    with (
-      mock.patch.object(threading.Thread, 'start', start_two),
-      self.assertRaisesRegex(UserError, "8 threads.*can't.*lower --num_actors"),
-    ):
-      self.make(actor_mode='async', num_actors=4, num_environments=2)
-    self.assertEqual(set(threading.enumerate()), before)
-
   @parameterized.named_parameters(
     ('sync', 'sync', 1, 4),
     ('sync_uneven', 'sync', 1, 3),

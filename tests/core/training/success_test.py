@@ -65,8 +65,8 @@ class SuccessTest(absltest.TestCase):
     records.write_evaluation(path, rows)
     self.assertEqual(
       pathlib.Path(path).read_text(),
-      'task,episode,return,length,protocol,success\na,0,1.0,5,p,1\n'
-      'b,0,1.0,5,p,\n',
+      'task,episode,return,length,protocol,preset,checkpoint,success\n'
+      'a,0,1.0,5,p,,,1\nb,0,1.0,5,p,,,\n',
     )
 
 
