@@ -21,6 +21,7 @@ from absl import app, flags
 
 from core.errors import EnvironmentFailure, UserError
 from core.files import refuse_pipe
+from core.interrupt import never_swallowed
 
 
 def define(
@@ -148,15 +149,16 @@ def run(main: Callable[[list[str]], Any]) -> None:
   130; an environment that fails in the traceback of its own code; any other
   exception keeps its traceback.
   """
-  try:
-    app.run(main, flags_parser=_parse)
-  except UserError as error:
-    sys.exit('error: ' + '; '.join(str(error).splitlines()))
-  except EnvironmentFailure as error:
-    sys.exit(f'error: {error}')
-  except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    sys.exit(130)
+  with never_swallowed():
+    try:
+      app.run(main, flags_parser=_parse)
+    except UserError as error:
+      sys.exit('error: ' + '; '.join(str(error).splitlines()))
+    except EnvironmentFailure as error:
+      sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+      print('interrupted', file=sys.stderr)
+      sys.exit(130)
 
 
 class _IntegerParser(flags.IntegerParser):

@@ -1,9 +1,13 @@
 """Ctrl-C: once for a checkpoint and a clean end, twice for an end at once."""
 
+import _thread
 import contextlib
 import multiprocessing
 import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +25,38 @@ def ignored_by_children() -> Iterator[None]:
     yield
   finally:
     signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+@contextlib.contextmanager
+def never_swallowed() -> Iterator[None]:
+  """Lets Ctrl-C end a command at any moment of it, without a traceback.
+
+  Python prints and drops a KeyboardInterrupt that is raised in a destructor or
+  in a callback of its garbage collector (JAX has one, and TensorFlow imports
+  JAX where it is installed). In the with-block it comes again a moment later;
+  after it, while the interpreter shuts down, the signal ends the process.
+  """
+  previous = sys.unraisablehook
+
+  def hook(unraisable):
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+      # Not threading's: its locks may be held where this comes from.
+      _thread.start_new_thread(_interrupt_soon, ())
+    else:
+      previous(unraisable)
+
+  sys.unraisablehook = hook
+  try:
+    yield
+  finally:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+      signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.unraisablehook = previous
+
+
+def _interrupt_soon():
+  time.sleep(0.01)  # Until the main thread is out of what swallows it.
+  signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 class Interrupt:

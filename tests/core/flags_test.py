@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,27 @@ def main(argv):
 if __name__ == '__main__':
   flags.define(Config, PRESETS)
   flags.run(main)
+"""
+
+
+# Ctrl-C in a callback of the garbage collector, and at the interpreter's end.
+SWALLOWED = """
+import atexit, gc, os, signal, sys, time
+from core import flags
+
+def interrupt(*unused):
+  gc.callbacks.clear()
+  signal.raise_signal(signal.SIGINT)
+
+def main(argv):
+  if os.environ['MOMENT'] == 'at the end':
+    atexit.register(interrupt)
+    return
+  gc.callbacks.append(interrupt)
+  gc.collect()
+  time.sleep(20)
+
+flags.run(main)
 """
 
 
@@ -273,6 +295,20 @@ class RunTest(parameterized.TestCase):
   def test_interrupt_is_status_130(self):
     result = self.run_script('--failure=interrupt')
     self.assertEqual((result.returncode, result.stderr), (130, 'interrupted\n'))
+
+  @parameterized.parameters(
+    ('in a callback', 130, 'interrupted\n'), ('at the end', -signal.SIGINT, '')
+  )
+  def test_interrupt_is_not_swallowed(self, moment, status, stderr):
+    result = subprocess.run(
+      [sys.executable, '-c', SWALLOWED],
+      env={**os.environ, 'MOMENT': moment},
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      timeout=15,
+    )
+    self.assertEqual((result.returncode, result.stderr), (status, stderr))
 
   def test_help_lists_the_flags(self):
     result = self.run_script('--help')
