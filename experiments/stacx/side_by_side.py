@@ -51,6 +51,8 @@ class Experiment(NamedTuple):
 EXPERIMENTS = {
   'mechanism': Experiment(10_000, 'stacx', 2),
   'atari': Experiment(0, 'learning_rate=0.0006,stacx', 1),
+  'control_rates': Experiment(10_000, 'learning_rate=0.001,stacx', 2),
+  'control': Experiment(10_000, 'cartpole_swingup,stacx', 2),
 }
 
 
@@ -86,6 +88,16 @@ def agent(setting: str) -> str:
   return setting.split(',')[-1]
 
 
+def label(setting: str) -> str:
+  """Returns how an agent is called in tables and figures."""
+  rates = [
+    part.replace('learning_rate=', 'learning rate ')
+    for part in setting.split(',')
+    if part.startswith('learning_rate=')
+  ]
+  return ', '.join([AGENTS[agent(setting)], *rates])
+
+
 def folder(name: str, setting: str) -> str:
   """Returns the folder of a setting's recorded runs."""
   return os.path.join(recorded.RESULTS, 'stacx', f'{name}_{setting}')
@@ -110,7 +122,7 @@ def make_table(name: str) -> str:
     body.append(
       [
         task,
-        AGENTS[agent(setting)],
+        label(setting),
         str(len(runs)),
         f'{returns.mean():,.2f}',
         spread,
@@ -125,8 +137,7 @@ def draw(name: str) -> None:
   """Draws the curves, and the metaparameters."""
   pyplot = drawing.open_pyplot()
   labelled = [
-    f'{AGENTS[agent(setting)]}={folder(name, setting)}'
-    for setting in settings(name)
+    f'{label(setting)}={folder(name, setting)}' for setting in settings(name)
   ]
   path = os.path.join('stacx', f'{name}.png')
   options = parse(['curves', *labelled, f'--out={path}'])

@@ -41,9 +41,13 @@ class SideBySideTest(parameterized.TestCase):
       ],
     )
     lines = side_by_side.make_table('atari').splitlines()[2:]
-    self.assertStartsWith(lines[0], '| pong | STACX | 2 | 31.50 | [31.00, 32')
-    self.assertStartsWith(lines[1], '| pong | IMPALA | 2 | 21.50 | [')
-    self.assertStartsWith(lines[2], '| pong | STACX | 2 | 11.50 | [')
+    self.assertStartsWith(
+      lines[0], '| pong | STACX, learning rate 0.01 | 2 | 31.50 | [31.00, 32'
+    )
+    self.assertStartsWith(
+      lines[1], '| pong | IMPALA, learning rate 0.1 | 2 | 2'
+    )
+    self.assertStartsWith(lines[2], '| pong | STACX, learning rate 0.1 | 2 | ')
 
   def test_a_single_seed_has_no_interval(self):
     self.record('x,stacx', 1, [1.0, 2.0])

@@ -1,0 +1,28 @@
+"""IMPALA and STACX on three tasks of control: 18 runs.
+
+python -m experiments.stacx.side_by_side --run=control
+"""
+
+# Learning rates: each agent's best of control_rates_sweep.py.
+_AGENTS = {
+  'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.001},
+  'stacx': {'learning_rate': 0.003},
+}
+_TASKS = {
+  'cartpole_swingup': 'control:cartpole/swingup',
+  'walker_walk': 'control:walker/walk',
+  'cartpole_swingup_easy': 'rwrl:cartpole/swingup/easy',
+}
+
+MODULE = 'stacx.experiment'
+FLAGFILE = 'experiments/stacx/control_small.flags'
+OVERRIDES = {
+  f'{task},{agent}': {**flags, 'level_name': level_name}
+  for task, level_name in _TASKS.items()
+  for agent, flags in _AGENTS.items()
+}
+SEEDS = (1, 2, 3)
+LOGDIR = 'runs/stacx/control'
+STAGES = ({}, {'mode': 'test', 'test_num_episodes': 10})
+# One core per run: two run at once, and such small networks gain nothing.
+ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
