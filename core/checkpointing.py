@@ -1,11 +1,12 @@
 """Checkpoints that survive a kill, a full disk and a damaged file.
 
-A checkpoint is a NumPy .npz archive: arrays by name, and one JSON text named
-`metadata`. Nothing in it can carry code: pickled objects are neither written
-nor read.
+A checkpoint is a NumPy .npz archive: arrays by name, one JSON text named
+`metadata`, and its checksum. Nothing in it can carry code: pickled objects are
+neither written nor read.
 """
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
@@ -23,6 +24,7 @@ from core.files import atomic_file
 
 _NAME = re.compile(r'checkpoint_(\d{15,})\.npz')
 _METADATA = 'metadata'
+_CHECKSUM = 'metadata_sha256'  # Absent in older ones.
 
 Restored = tuple[dict[str, np.ndarray], dict[str, Any], str]
 
@@ -56,14 +58,17 @@ def save(
     UserError: the disk is full or the folder cannot be written. Earlier
       checkpoints are then untouched.
   """
-  if _METADATA in arrays:
-    raise ValueError(f'{_METADATA} is the name of the JSON entry')
+  for name in (_METADATA, _CHECKSUM):
+    if name in arrays:
+      raise ValueError(f'{name} is not free for an array')
+  text = json.dumps(metadata)
   path = os.path.join(directory, f'checkpoint_{env_frames:015d}.npz')
   _remove_temporary_files(directory)
   with atomic_file(path) as file, zipfile.ZipFile(file, 'w') as archive:
     for name, array in arrays.items():
       _write_array(archive, name, np.asarray(array))
-    _write_array(archive, _METADATA, np.asarray(json.dumps(metadata)))
+    _write_array(archive, _METADATA, np.asarray(text))
+    _write_array(archive, _CHECKSUM, np.asarray(_checksum(text)))
   # A file ahead of the counter is damaged, else the run had resumed from it. It
   # must not push out the readable ones behind it.
   older = [p for frames, p in _find(directory) if frames < env_frames]
@@ -202,10 +207,18 @@ def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
   if _METADATA not in arrays:
     raise ValueError('it has no metadata')
-  metadata = json.loads(arrays.pop(_METADATA).item())
+  text = arrays.pop(_METADATA).item()
+  metadata = json.loads(text)
   if not isinstance(metadata, dict):
     raise ValueError('its metadata is not an object')
+  checksum = arrays.pop(_CHECKSUM, None)
+  if checksum is not None and checksum.item() != _checksum(text):
+    raise ValueError('its metadata does not fit its checksum')
   return arrays, metadata
+
+
+def _checksum(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _find(directory: str) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ OVERRIDES = {
     'learning_rate': rate,
     'total_environment_frames': 200_000,
   }
-  for rate in (0.001, 0.003, 0.01, 0.03)
+  for rate in (0.0001, 0.0003, 0.001, 0.003)
   for agent, flags in _AGENTS.items()
 }
 SEEDS = (1,)

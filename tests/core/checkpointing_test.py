@@ -259,6 +259,21 @@ class DamageTest(CheckpointingTest):
     self.assertEqual(self.restore()[2], good)
     self.assertIn('it has no metadata', self.warnings[0])
 
+  def test_other_metadata_in_a_valid_archive(self):
+    arrays = {'x': np.zeros(3)}
+    good, bad = self.save(10, arrays), self.save(20, arrays)
+    with np.load(bad) as archive:
+      arrays = dict(archive)
+    self.assertIn('"env_frames": 20', arrays['metadata'].item())
+    changed = arrays['metadata'].item().replace('20', '21')
+    np.savez(bad, **{**arrays, 'metadata': np.asarray(changed)})
+    self.assertEqual(self.restore()[2], good)
+    self.assertIn('its metadata does not fit its checksum', self.warnings[0])
+    # As those that were written before there was one.
+    del arrays['metadata_sha256']
+    np.savez(bad, **arrays)
+    self.assertEqual(self.restore()[2], bad)
+
   def test_two_damaged_files(self):
     good = self.save(10)
     for env_frames in (20, 30):

@@ -20,6 +20,7 @@ from tools.torture import cases, rewrites
 from tools.torture.cases import Case, Workshop
 
 TIMEOUT_SECS = 40.0
+_LAUNCH_SECS = 120.0  # It may have to train its runs anew.
 
 _FLAGS = (
   *cases.SMALL,
@@ -110,7 +111,7 @@ def launch_state(seed: int, workshop: Workshop) -> Case:
   finished = cases.run(
     *('experiments.launch', str(folder / 'sweep.py'), *flags),
     cwd=ROOT,
-    timeout=TIMEOUT_SECS,
+    timeout=_LAUNCH_SECS,
   )
   case.problems += cases.complaints(finished)
   case.problems += [
