@@ -11,7 +11,7 @@ OVERRIDES = {
   f'learning_rate={rate},{agent}': {
     **flags,
     'learning_rate': rate,
-    'total_environment_frames': 200_000,
+    'total_environment_frames': 250_000,
   }
   for rate in (0.0001, 0.0003, 0.001, 0.003)
   for agent, flags in _AGENTS.items()
