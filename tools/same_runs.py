@@ -146,7 +146,9 @@ def _newest_arrays(logdir):
   if path is None:
     return {}
   with np.load(path, allow_pickle=False) as archive:
-    return {n: archive[n] for n in archive.files if n != 'metadata'}
+    # Metadata holds wall-clock times.
+    names = [n for n in archive.files if not n.startswith('metadata')]
+    return {n: archive[n] for n in names}
 
 
 def timeless_rows(path: pathlib.Path) -> list[dict[str, str]] | None:
