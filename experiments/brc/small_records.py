@@ -6,6 +6,7 @@ a sweep with the columns `setting` and `seed` before the others, and info.json.
 
 import json
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pandas as pd
 from core.errors import UserError
 from core.files import atomic_file
 from experiments.launch import process, sweeps
-from experiments.runs import bootstrap, csv_files, reader
+from experiments.runs import bootstrap, csv_files, json_files, reader
 
 RESULTS = os.path.join('experiments', 'results', 'brc')
 
@@ -73,6 +74,12 @@ def read(name: str) -> pd.DataFrame | None:
     return None
   numbers = ('seed', 'env_frames', 'evaluation_return')
   return csv_files.read(path, numbers, ('setting', 'task'))
+
+
+def read_config(name: str) -> dict[str, Any]:
+  """Returns the config of a recorded experiment's last run."""
+  path = os.path.join(RESULTS, name, 'info.json')
+  return json_files.read(path)['config']
 
 
 def latest(table: pd.DataFrame, num_evaluations: int = 1) -> pd.DataFrame:

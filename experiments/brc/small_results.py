@@ -3,10 +3,10 @@
     python -m experiments.brc.small_results --run=loss
     python -m experiments.brc.small_results --write
 
---run launches experiments/brc/<name>_sweep.py, goes on where it was stopped, and
-records what was evaluated under experiments/results/brc/<name>/. --write puts
-the tables of what is recorded between their marks in brc/README.md and draws
-brc/*.png.
+--run launches experiments/brc/<name>_sweep.py, goes on where it was stopped,
+and records what was evaluated under experiments/results/brc/<name>/. --write
+puts the tables of what is recorded between their marks in brc/README.md and
+draws brc/*.png.
 """
 
 import argparse
@@ -14,13 +14,24 @@ import os
 import sys
 
 from core.errors import UserError
-from experiments.brc import loss_results, small_records
+from experiments.brc import (
+  control_figures,
+  control_results,
+  loss_results,
+  small_records,
+  transfer_results,
+)
 from experiments.launch import schedule
 from experiments.plots import drawing
 from experiments.tables import markdown
 
 README = os.path.join('brc', 'README.md')
-EXPERIMENTS = ('loss',)
+EXPERIMENTS = ('loss', *control_results.SWEEPS, 'transfer')
+MARKS = (
+  *('loss', 'widths', 'tasks', 'conflicts', 'updates', 'ablation'),
+  'transfer',
+)
+"""Of the tables in README."""
 
 
 def run(name: str, num_parallel: int) -> None:
@@ -43,6 +54,16 @@ def make_texts() -> dict[str, str]:
   texts = {}
   if (loss := small_records.read('loss')) is not None:
     texts['loss'] = loss_results.make_text(loss)
+  if (control := control_results.read_all()) is not None:
+    texts['widths'] = control_results.widths_table(control)
+    texts['tasks'] = control_results.tasks_table(control)
+    texts['conflicts'] = control_results.conflicts_table(control)
+    texts['updates'] = control_results.updates_table(control)
+    if (scores := control_results.ablation(control)) is not None:
+      texts['ablation'] = control_results.ablation_table(scores)
+  if (transfer := small_records.read('transfer')) is not None:
+    scored = transfer_results.add_scores(transfer)
+    texts['transfer'] = transfer_results.make_table(scored)
   if not texts:
     raise UserError('nothing is recorded: --run first')
   return texts
@@ -52,8 +73,18 @@ def draw() -> None:
   """Draws the figures of what is recorded."""
   pyplot = drawing.open_pyplot()
   if (loss := small_records.read('loss')) is not None:
-    figure = loss_results.draw(pyplot, loss)
-    drawing.save(figure, os.path.join('brc', 'loss.png'))
+    _save('loss', loss_results.draw(pyplot, loss))
+  if (control := control_results.read_all()) is not None:
+    _save('control', control_figures.draw_curves(pyplot, control, 256))
+    _save('widths', control_figures.draw_widths(pyplot, control))
+  if (transfer := small_records.read('transfer')) is not None:
+    scored = transfer_results.add_scores(transfer)
+    names = transfer_results.NAMES
+    _save('transfer', control_figures.draw_transfer(pyplot, scored, names))
+
+
+def _save(name, figure):
+  drawing.save(figure, os.path.join('brc', f'{name}.png'))
 
 
 def main() -> None:
