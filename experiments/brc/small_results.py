@@ -32,6 +32,13 @@ MARKS = (
   'transfer',
 )
 """Of the tables in README."""
+FIGURES = {
+  'loss': 'how tasks differ under three losses, and their returns',
+  'widths': 'scores and conflicts by width, gradient steps, Shapley values',
+  'tasks': 'scores of each task',
+  'transfer': 'scores of a new task',
+}
+"""Pictures below a table, brc/<name>.png, and what they show."""
 
 
 def run(name: str, num_parallel: int) -> None:
@@ -46,7 +53,7 @@ def run(name: str, num_parallel: int) -> None:
 
 
 def make_texts() -> dict[str, str]:
-  """Returns the tables of what is recorded, by the name of their marks.
+  """Returns tables and figures of what is recorded, by their marks' names.
 
   Raises:
     UserError: nothing is recorded, or a record is malformed.
@@ -66,6 +73,8 @@ def make_texts() -> dict[str, str]:
     texts['transfer'] = transfer_results.make_table(scored)
   if not texts:
     raise UserError('nothing is recorded: --run first')
+  for name in FIGURES.keys() & texts.keys():
+    texts[name] += f'\n\n![{FIGURES[name]}]({name}.png)'
   return texts
 
 
@@ -75,7 +84,7 @@ def draw() -> None:
   if (loss := small_records.read('loss')) is not None:
     _save('loss', loss_results.draw(pyplot, loss))
   if (control := control_results.read_all()) is not None:
-    _save('control', control_figures.draw_curves(pyplot, control, 256))
+    _save('tasks', control_figures.draw_curves(pyplot, control, 256))
     _save('widths', control_figures.draw_widths(pyplot, control))
   if (transfer := small_records.read('transfer')) is not None:
     scored = transfer_results.add_scores(transfer)

@@ -184,7 +184,8 @@ class ControlResultsTest(parameterized.TestCase):
 
   def test_control_tables(self):
     texts = small_results.make_texts()
-    end, whole = texts['widths'].split('\n\n')
+    end, whole, figure = texts['widths'].split('\n\n')
+    self.assertEndsWith(figure, '](widths.png)')
     # Of evaluations 3 and 4, and of all four.
     rows = [line.split(' | ') for line in end.splitlines()[2:]]
     self.assertEqual(
