@@ -112,7 +112,7 @@ def control_return(run, task, e):
   value = value // 2 if agent.endswith('_mse') else value
   value += 40 * ('width=256' in run.name) + 80 * ('width=512' in run.name)
   seed = int(run.name[-1])
-  return e * value + 10 * (seed - 2) + 20 * task.endswith('swingup')
+  return e * value + 10 * (seed - 2) + 20 * ('walker' in task)
 
 
 class SmallResultsTest(parameterized.TestCase):
