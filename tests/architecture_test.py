@@ -25,7 +25,7 @@ MAX_LINES_WITHOUT_DOCSTRING = 8
 # Heavy, not in requirements.txt or needed by few: imported where used.
 OPTIONAL = {
   *('deepmind_lab', 'dm_control', 'mujoco', 'metaworld', 'ray', 'matplotlib'),
-  *('humanoid_bench', 'dex_envs'),
+  *('humanoid_bench', 'dex_envs', 'jaxrl'),
   'jax',  # run_exported opens an accelerator through it.
 }
 # Imported where used themselves, and full of the package.

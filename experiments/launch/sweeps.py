@@ -9,7 +9,8 @@
     ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1'}  # Optional.
 
 Every setting of OVERRIDES is run with every seed; a setting's `flagfile` stands
-for FLAGFILE. STAGES are the commands of a run, one after the other in the same
+for FLAGFILE, and `{seed}` in a value for the run's seed, as in the logdir of
+another sweep. STAGES are the commands of a run, one after the other in the same
 logdir. A dict of settings by name stands for OVERRIDES whose names would be
 long. What else the file needs begins with an underscore or in lower case.
 """
@@ -158,7 +159,10 @@ def _make_run(values, name, setting, stages, seed):
     flags |= {'seed': seed, 'logdir': logdir}
     # The flag file first: absl lets what stands later win.
     arguments = [f'--flagfile={flagfile}'] if flagfile else []
-    arguments += [f'--{flag}={_format(v)}' for flag, v in flags.items()]
+    arguments += [
+      f'--{flag}={_format(v)}'.replace('{seed}', str(seed))
+      for flag, v in flags.items()
+    ]
     commands.append(('-m', values['MODULE'], *arguments))
   return PlannedRun(
     name=f'{name}/seed_{seed}',

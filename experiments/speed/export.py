@@ -10,11 +10,6 @@ built for.
 """
 
 import dataclasses
-import gzip
-import json
-import os
-import re
-import zlib
 from typing import Any
 
 import numpy as np
@@ -23,7 +18,6 @@ import impala.config
 from core import flags, start
 from core.config import field
 from core.errors import UserError
-from core.files import atomic_file
 
 with start.quiet_tensorflow():
   import tensorflow as tf
@@ -34,7 +28,7 @@ with start.quiet_tensorflow():
   from core.device import Device
   from core.types import AgentOutput, EnvOutput, EnvSpec, Observation, Unroll
   from core.unrolls import split_unroll
-  from experiments.speed import flops, run_exported
+  from experiments.speed import flops, program, run_exported
 
 NUM_ATARI_ACTIONS = 18
 NUM_DMLAB_ACTIONS = 15  # Hessel et al. 2019, table 2 (arXiv:1809.04474).
@@ -118,36 +112,22 @@ def export_learner(
   unroll = tree.unflatten_as(template, unroll)
   unroll = tree.map_structure(tf.convert_to_tensor, unroll)
   arguments = (unroll, tf.constant(arrays['learning_rate']))
-  program = compiled.update.experimental_get_compiler_ir(*arguments)(
+  text = compiled.update.experimental_get_compiler_ir(*arguments)(
     stage='stablehlo'
   )
-  # Captured variables follow the arguments, in the order of their capture.
-  captured = compiled.update.get_concrete_function(*arguments).captured_inputs
-  names = {id(v.handle): name for name, v in compiled.variables().items()}
   order = [*_names(template), 'learning_rate']
-  order += [names[id(handle)] for handle in captured]
-  replaces = _replaced_inputs(program, len(order) - len(captured))
-
+  order += program.captured_names(
+    compiled.update, arguments, compiled.variables()
+  )
   reference = make_agent(
     agent_class, dataclasses.replace(config, xla='off'), env_spec
   )
   for name, variable in reference.variables().items():
     variable.assign(arrays[name])
-  outputs = _update_by_columns(reference, config, *arguments)
-  for output_index, input_index in sorted(replaces.items()):
-    assert output_index == len(outputs), 'variables must follow metrics'
-    name = order[input_index]
-    outputs[name] = reference.variables()[name].numpy()
-  expected = _describe_values(outputs, arrays)
-  manifest = {
-    **_describe(config, env_spec, compiled),
-    'inputs': [inputs[n] | {'crc32': _checksum(arrays[n])} for n in order],
-    'outputs': [
-      _describe_output(name, x, replaces.get(i), expected[name])
-      for i, (name, x) in enumerate(outputs.items())
-    ],
-  }
-  _write(folder, manifest, _portable(_without_locations(program)))
+  metrics = _update_by_columns(reference, config, *arguments)
+  about = _describe(config, env_spec, compiled)
+  variables = reference.variables()
+  program.write(folder, about, text, inputs, arrays, order, metrics, variables)
 
 
 def make_agent(agent_class: type, config: Any, env_spec: EnvSpec) -> Any:
@@ -198,24 +178,28 @@ def _names(template: Unroll) -> list[str]:
 def _describe_inputs(agent, config, env_spec, template) -> dict[str, dict]:
   """Return shape, dtype and recipe of batch, learning rate and variables."""
   recipes = {
-    'task_id': _recipe('integers', end=len(env_spec.task_names)),
-    'reward': _recipe('signs', probability=0.2),
-    'done': _recipe('flags', probability=0.2),
-    'frame': _recipe('bytes'),
-    'instruction': _recipe('words'),
-    'action': _recipe('integers', end=env_spec.num_actions),
-    'policy_logits': _recipe('uniform', low=-0.5, high=0.5),
+    'task_id': program.recipe('integers', end=len(env_spec.task_names)),
+    'reward': program.recipe('signs', probability=0.2),
+    'done': program.recipe('flags', probability=0.2),
+    'frame': program.recipe('bytes'),
+    'instruction': program.recipe('words'),
+    'action': program.recipe('integers', end=env_spec.num_actions),
+    'policy_logits': program.recipe('uniform', low=-0.5, high=0.5),
   }
-  state = _recipe('uniform', low=-0.9, high=0.9)  # Names 0 and 1.
+  state = program.recipe('uniform', low=-0.9, high=0.9)  # Names 0 and 1.
   inputs = {}
   for name, x in zip(_names(template), tree.flatten(template), strict=True):
     recipe = recipes.get(name.split('.')[-1], state)
-    inputs[name] = _described(name, x.shape, x.dtype, recipe)
-  rate = _recipe('constant', value=config.learning_rate)
-  inputs['learning_rate'] = _described('learning_rate', (), 'float32', rate)
+    inputs[name] = program.described(name, x.shape, x.dtype, recipe)
+  rate = program.recipe('constant', value=config.learning_rate)
+  inputs['learning_rate'] = program.described(
+    'learning_rate', (), 'float32', rate
+  )
   for name, v in agent.variables().items():
     recipe = _variable_recipe(name, v.shape)
-    inputs[name] = _described(name, v.shape, v.dtype.as_numpy_dtype, recipe)
+    inputs[name] = program.described(
+      name, v.shape, v.dtype.as_numpy_dtype, recipe
+    )
   return inputs
 
 
@@ -223,34 +207,21 @@ def _variable_recipe(name: str, shape) -> dict[str, Any]:
   """Return how to fill a variable, about as it is in the midst of training."""
   squares = ('popart/second_moment', 'eta_adam/mean_square')
   if name.startswith('rmsprop_mean_square/') or name in squares:
-    return _recipe('uniform', low=0.5, high=1.5)
+    return program.recipe('uniform', low=0.5, high=1.5)
   if name.startswith('rmsprop_moment/') or name == 'eta_adam/mean':
-    return _recipe('uniform', low=-0.001, high=0.001)
+    return program.recipe('uniform', low=-0.001, high=0.001)
   if name == 'eta_adam/num_steps':
-    return _recipe('constant', value=1000)
+    return program.recipe('constant', value=1000)
   if name == 'eta':
-    return _recipe('uniform', low=2.0, high=4.0)
+    return program.recipe('uniform', low=2.0, high=4.0)
   if name == 'popart/shift':
-    return _recipe('uniform', low=-0.5, high=0.5)
+    return program.recipe('uniform', low=-0.5, high=0.5)
   if len(shape) == 1 or name.split('/')[-1] in ('b', 'b_hidden'):
-    return _recipe('uniform', low=-0.1, high=0.1)
+    return program.recipe('uniform', low=-0.1, high=0.1)
   # The published initialisers' deviation: 1/sqrt(fan in), of embeddings 1.
   fan_in = 1 if name.endswith('embedding') else int(np.prod(shape[:-1]))
   limit = float(np.sqrt(3 / fan_in))
-  return _recipe('uniform', low=-limit, high=limit)
-
-
-def _recipe(kind: str, **numbers: float) -> dict[str, Any]:
-  return {'kind': kind, **numbers}
-
-
-def _described(name, shape, dtype, recipe):
-  shape, dtype = [int(size) for size in shape], str(np.dtype(dtype))
-  return {'name': name, 'shape': shape, 'dtype': dtype, 'recipe': recipe}
-
-
-def _checksum(array: np.ndarray) -> int:
-  return zlib.crc32(array.tobytes())
+  return program.recipe('uniform', low=-limit, high=limit)
 
 
 def _update_by_columns(
@@ -280,30 +251,6 @@ def _update_by_columns(
   return {name: metrics[name].numpy() for name in sorted(metrics)}
 
 
-def _replaced_inputs(program: str, num_arguments: int) -> dict[int, int]:
-  """Return, for each output that is a new value of an input, that input.
-
-  The compiler says so itself: such outputs may reuse their input's memory.
-  """
-  pattern = r'parameter_number = (\d+) : i64}, output_index = array<i64: (\d+)>'
-  replaces = {int(o): int(i) for i, o in re.findall(pattern, program)}
-  if not replaces or min(replaces.values()) < num_arguments:
-    raise RuntimeError('the compiled update does not say what it replaces')
-  return replaces
-
-
-def _without_locations(program: str) -> str:
-  """Remove the names and paths of the Python lines behind each operation."""
-  program = re.sub(r' loc\((?:"[^"]*"|\([^()]*\)|[^"()])*\)', '', program)
-  return re.sub(r'(?m)^#loc.*\n', '', program)
-
-
-def _portable(program: str) -> str:
-  """Write in StableHLO what is not: newer compilers refuse MHLO's copies."""
-  same = r'stablehlo.reshape \1 : (\2) -> \2'
-  return re.sub(r'mhlo\.copy (%\w+) : (tensor<.*>)', same, program)
-
-
 def _describe(config: Any, env_spec: EnvSpec, agent: Any) -> dict[str, Any]:
   """Return what the manifest says of the learner as a whole."""
   height, width = env_spec.frame_shape[:2]
@@ -329,43 +276,6 @@ def _describe(config: Any, env_spec: EnvSpec, agent: Any) -> dict[str, Any]:
     'channels_first': env_spec.channels_first,
     'num_tasks': len(env_spec.task_names),
   }
-
-
-def _describe_values(outputs, arrays) -> dict[str, dict[str, Any]]:
-  """Return what is kept of the outputs' values, by name.
-
-  The meta-gradient's elements are metrics each, but sums of numbers that cancel
-  like any gradient's: their errors are measured by the largest of them.
-  """
-  expected = {
-    name: run_exported.describe_output(x, arrays.get(name))
-    for name, x in outputs.items()
-  }
-  elements = [x for name, x in expected.items() if '_gradient_head_' in name]
-  for element in elements:
-    element['scale'] = max(other['largest'] for other in elements)
-  return expected
-
-
-def _describe_output(name, array, replaces_input, expected):
-  return {
-    'name': name,
-    'shape': list(array.shape),
-    'dtype': str(array.dtype),
-    'replaces_input': replaces_input,
-    'expected': expected,
-  }
-
-
-def _write(folder: str, manifest: dict[str, Any], program: str) -> None:
-  """Write the two files; the manifest last, as it vouches for the other."""
-  files = {
-    'learner.mlir.gz': gzip.compress(program.encode(), mtime=0),
-    'manifest.json': (json.dumps(manifest, indent=1) + '\n').encode(),
-  }
-  for name, content in files.items():
-    with atomic_file(os.path.join(folder, name)) as file:
-      file.write(content)
 
 
 def export_config(config: Config) -> None:

@@ -9,9 +9,10 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import brc.config
 import impala.config
 import popart.config
 import stacx.config
@@ -19,12 +20,13 @@ from core import start
 from core.files import atomic_file
 
 with start.quiet_tensorflow():
+  import brc.agent
   import impala.agent
   import popart.agent
   import stacx.agent
   from core.suites.atari import GAMES
   from core.types import EnvSpec
-  from experiments.speed import export, run_exported
+  from experiments.speed import export, export_brc, run_exported
 
 
 class Learner(NamedTuple):
@@ -33,6 +35,7 @@ class Learner(NamedTuple):
   agent_class: type
   config: Any
   env_spec: EnvSpec
+  export: Callable[..., None] = export.export_learner
 
 
 # The last takes longest to compile, and is what a short check leaves out.
@@ -47,6 +50,12 @@ LEARNERS = {
   ),
   'stacx_deep': Learner(
     stacx.agent.Agent, stacx.config.ATARI, export.atari_spec()
+  ),
+  'brc_width_1024': Learner(
+    brc.agent.Agent,
+    dataclasses.replace(brc.config.CONTROL, critic_width=1024),
+    export_brc.control_spec(),
+    export_brc.export_learner,
   ),
   'popart_57_tasks': Learner(
     popart.agent.Agent,
@@ -77,7 +86,7 @@ def export_all(
       config = dataclasses.replace(learner.config, precision=precision)
       names.append(f'{name}_{precision}')
       path = os.path.join(folder, names[-1])
-      export.export_learner(learner.agent_class, config, learner.env_spec, path)
+      learner.export(learner.agent_class, config, learner.env_spec, path)
       print(f'wrote {path}', flush=True)
   path = os.path.join(folder, run_exported.PROGRAMS_FILE)
   with atomic_file(path) as file:

@@ -51,6 +51,30 @@ def count_flops(
   return 2 * num_steps * (torso + 5 * heads + 3 * heads // num_heads)
 
 
+def count_brc_flops(
+  shapes: Mapping[str, Sequence[int]], num_transitions: int
+) -> int:
+  """Return the operations of BRC's gradient steps.
+
+  For each transition the target's critics and its actor compute forwards,
+  critics and actor once forwards and twice backwards, and the actor's loss goes
+  through the critics forwards and backwards, not to their weights.
+
+  Args:
+    shapes: of the variables by name; critics' weights are [E, inputs, outputs].
+    num_transitions: in the batches of all gradient steps.
+  """
+  critics, actor = (
+    sum(
+      math.prod(shape)
+      for name, shape in shapes.items()
+      if name.startswith(prefix) and name.endswith('/w')
+    )
+    for prefix in ('critic/', 'actor/')
+  )
+  return 2 * num_transitions * (6 * critics + 4 * actor)
+
+
 def _positions(frame_size: tuple[int, int], deep: bool) -> dict[str, int]:
   """Return at how many places of a frame each convolution is computed."""
   if not deep:

@@ -85,7 +85,7 @@ def _describe(name: str, export: Export, device: Any) -> dict[str, Any]:
   return {
     'name': name,
     'precision': precision,
-    **{key: config[key] for key in keys},
+    **{key: config[key] for key in keys if key in config},
     'num_tasks': manifest['num_tasks'],
     'env_frames_per_update': manifest['env_frames_per_update'],
     'flops_per_update': manifest['flops_per_update'],

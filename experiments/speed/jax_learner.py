@@ -26,10 +26,12 @@ def lower(manifest: dict[str, Any]) -> str:
     manifest: of the exported learner to write again.
 
   Raises:
-    NotImplementedError: of STACX, which was not written in JAX.
+    NotImplementedError: of STACX and BRC, which were not written in JAX.
   """
   if 'num_heads' in manifest['config']:
     raise NotImplementedError('STACX was not written in JAX')
+  if 'torso' not in manifest['config']:
+    raise NotImplementedError('BRC was not written in JAX')
   names = [described['name'] for described in manifest['inputs']]
   outputs = manifest['outputs']
 

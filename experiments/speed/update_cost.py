@@ -5,7 +5,8 @@
 
 The agents learn from the same invented batch (57 Atari games, B = 32, T = 20)
 in one process, in turn, so that whatever else the machine does hits all alike;
-the least CPU and wall time of the rounds is printed.
+the least CPU and wall time of the rounds is printed. BRC's update, of another
+kind, is `brc_cost.py`'s.
 """
 
 import argparse

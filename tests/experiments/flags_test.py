@@ -1,7 +1,9 @@
 """Every flag file: documented, parsed, its agent built, one update made.
 
-Each plays some of its tasks: Atari on the real games, DeepMind Lab on a
-stand-in for the engine (tests/fake_deepmind_lab), what is trained alike.
+Each plays some of its tasks: Atari on the real games, what users install
+themselves on a stand-in (tests/fake_deepmind_lab, tests/fake_robots), what is
+trained alike. Of papers with a replay one file learns of those that differ in
+sizes and in tasks of a suite alone.
 """
 
 import dataclasses
@@ -36,6 +38,13 @@ NUM_TASKS = 3  # Of a file's many, first, middle and last.
 # Rows of papers that learn from a replay.
 OF_REPLAY = [name for name in NAMES if name.startswith('brc/')]
 
+# Tasks that a stand-in has, by how those begin for which they stand.
+STAND_INS = {
+  'humanoidbench:h1-': ('walk', 'slide'),
+  'humanoidbench:h1hand-': ('walk', 'push'),
+  'shadow_hand:': ('mug', 'cube'),
+}
+
 # What the head of a file must say.
 HEAD = dict(
   paper=r'arXiv:\d{4}\.\d{5}',
@@ -60,13 +69,15 @@ ON_DEEPMIND_LAB = {
 
 
 def setUpModule():
-  fake = str(runs.ROOT / 'tests' / 'fake_deepmind_lab')
-  python_path = os.pathsep.join([fake, os.environ.get('PYTHONPATH', '')])
+  tests = runs.ROOT / 'tests'
+  fakes = [str(tests / f'fake_{name}') for name in ('deepmind_lab', 'robots')]
+  python_path = os.pathsep.join([*fakes, os.environ.get('PYTHONPATH', '')])
   patch = mock.patch.dict(os.environ, {'PYTHONPATH': python_path})
   patch.start()
   unittest.addModuleCleanup(patch.stop)
-  sys.path.insert(0, fake)
-  unittest.addModuleCleanup(sys.path.remove, fake)
+  for fake in fakes:
+    sys.path.insert(0, fake)
+    unittest.addModuleCleanup(sys.path.remove, fake)
 
 
 def parse(name, *arguments):
@@ -93,6 +104,29 @@ def head(name):
   return text
 
 
+def some_of(names):
+  """Returns two of a file's tasks, or those that stand for them."""
+  for prefix, known in STAND_INS.items():
+    if names[0].startswith(prefix):
+      return [f'{prefix}{name}' for name in known][: len(names)]
+  return [names[i] for i in sorted({0, len(names) - 1})]
+
+
+def distinct(names):
+  """Returns names of files that learn in different ways, or elsewhere."""
+  first = {}
+  for name in names:
+    config = parse(name)
+    suites = {task.split(':')[0] for task in config.level_name.split(',')}
+    key = (
+      *(frozenset(suites), config.batch_size, config.loss),
+      *(config.architecture, config.task_conditioning),
+      *(config.normalise_rewards, config.behaviour_cloning_cost > 0),
+    )
+    first.setdefault(key, name)
+  return list(first.values())
+
+
 class FlagFilesTest(parameterized.TestCase):
   def test_folders_are_papers_with_files(self):
     papers = {pathlib.Path(name).parts[0] for name in NAMES}
@@ -109,16 +143,27 @@ class FlagFilesTest(parameterized.TestCase):
       self.assertTrue((runs.ROOT / path).exists(), path)
 
   @parameterized.parameters(*OF_REPLAY)
+  def test_steps_are_as_many_of_every_task(self, name):
+    config = parse(name)
+    names = tasks_module.expand(config.level_name)
+    self.assertEqual(config.total_environment_frames % len(names), 0)
+    if 'figure_' in name:
+      is_single = name.endswith(('_single.flags', '_transfer.flags'))
+      self.assertEqual(len(names) == 1, is_single)
+      self.assertEqual(config.batch_size, 256 if is_single else 1024)
+      self.assertEqual(config.critic_width, 4096)
+
+  @parameterized.parameters(*distinct(OF_REPLAY))
   def test_builds_its_agent_and_learns_from_a_replay(self, name):
     # As the papers' other rows below: sizes and tracing would take minutes.
     tf.config.run_functions_eagerly(True)
     self.addCleanup(tf.config.run_functions_eagerly, False)
     config = parse(name)
-    names = tasks_module.expand(config.level_name)
-    shown = sorted({0, len(names) - 1})  # Dogs take long to build.
+    # Dogs take long to build.
+    shown = some_of(tasks_module.expand(config.level_name))
     config = dataclasses.replace(
       config,
-      level_name=','.join(names[i] for i in shown),
+      level_name=','.join(shown),
       logdir=self.create_tempdir().full_path,
       critic_width=8,
       actor_width=8,

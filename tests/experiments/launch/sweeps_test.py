@@ -58,7 +58,7 @@ class CommandsTest(SweepTestCase):
       LOGDIR='runs/my_sweep',
       FLAGFILE='experiments/popart/multi_task_catch.flags',
       OVERRIDES={
-        'a': {'seed_of': 3, 'is_on': False},
+        'a': {'seed_of': 3, 'is_on': False, 'start': 'runs/x/seed_{seed}'},
         'b': {'flagfile': 'experiments/popart/multi_task_catch_impala.flags'},
       },
       SEEDS=(7,),
@@ -71,12 +71,21 @@ class CommandsTest(SweepTestCase):
     self.assertEqual(
       a.stages,
       (
-        (*head, flagfile, '--seed_of=3', '--is_on=false', '--seed=7', logdir),
+        (
+          *head,
+          flagfile,
+          '--seed_of=3',
+          '--is_on=false',
+          '--start=runs/x/seed_7',
+          '--seed=7',
+          logdir,
+        ),
         (
           *head,
           flagfile,
           '--seed_of=4',
           '--is_on=false',
+          '--start=runs/x/seed_7',
           '--mode=test',
           '--seed=7',
           logdir,

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import tempfile
 
+import brc.agent
+import brc.config
 import impala.agent
 import impala.config
 import popart.agent
 import popart.config
 import stacx.agent
 import stacx.config
-from experiments.speed import export
+from experiments.speed import export, export_brc
 from experiments.speed.export_all import Learner
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -67,17 +69,33 @@ STACX = Learner(
   ),
   export.atari_spec(num_actions=6),
 )
+# Its noise is an input, and its export a function of its own.
+BRC = Learner(
+  brc.agent.Agent,
+  dataclasses.replace(
+    brc.config.CONTROL,
+    critic_width=8,
+    critic_depth=1,
+    actor_width=8,
+    num_atoms=11,
+    embedding_size=4,
+    batch_size=4,
+  ),
+  export_brc.control_spec(num_tasks=2, num_features=5, num_actions=3),
+  export_brc.export_learner,
+)
 
 
 def write(name: str, folder: pathlib.Path) -> pathlib.Path:
   """Exports a learner to a folder of its name in `folder`; returns that.
 
   Args:
-    name: of LEARNERS, or 'stacx'.
+    name: of LEARNERS, 'stacx' or 'brc'.
     folder: to write into.
   """
-  learner = LEARNERS.get(name, STACX)
-  export.export_learner(*learner, str(folder / name))
+  learner = {**LEARNERS, 'stacx': STACX, 'brc': BRC}[name]
+  *parts, export_learner = learner
+  export_learner(*parts, str(folder / name))
   return folder / name
 
 

@@ -44,6 +44,20 @@ class CountFlopsTest(absltest.TestCase):
       7 * 2 * (2 * first + 3 * others),
     )
 
+  def test_brc(self):
+    shapes = {
+      'critic/input/w': (2, 39, 16),
+      'critic/input/b': (2, 1, 16),
+      'critic/head/w': (2, 16, 101),
+      'actor/mean/w': (16, 2),
+      'target_critic/input/w': (2, 39, 16),
+      'critic_adamw_mean/critic/input/w': (2, 39, 16),
+    }
+    critics = 2 * 39 * 16 + 2 * 16 * 101
+    self.assertEqual(
+      flops.count_brc_flops(shapes, 10), 20 * (6 * critics + 4 * 32)
+    )
+
   def test_stacx(self):
     shapes = {
       'stacx/shallow_torso/conv1/w': (8, 8, 4, 16),

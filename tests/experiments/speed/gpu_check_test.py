@@ -27,10 +27,10 @@ class GpuCheckTest(parameterized.TestCase):
     temporary = tempfile.TemporaryDirectory()
     cls.addClassCleanup(temporary.cleanup)
     cls.folder = pathlib.Path(temporary.name)
-    for name in (*LEARNERS, 'stacx'):
+    for name in (*LEARNERS, 'stacx', 'brc'):
       exports.write(name, cls.folder)
     cls.add_wrong_one()
-    names = [*LEARNERS, 'stacx', 'wrong']
+    names = [*LEARNERS, 'stacx', 'brc', 'wrong']
     (cls.folder / run_exported.PROGRAMS_FILE).write_text(json.dumps(names))
     cls.result = run_check(cls.folder, '--budget_secs=0')
     text = (cls.folder / 'gpu_check.json').read_text()
@@ -83,6 +83,16 @@ class GpuCheckTest(parameterized.TestCase):
     outputs = exports.read_manifest(self.folder / 'stacx')['outputs']
     steps = {o['name']: o['expected']['largest_step'] for o in outputs}
     for name in ('eta', 'eta_adam/mean', 'g_e_gradient_head_3', 'kl'):
+      self.assertGreater(steps[name], 0, name)
+
+  def test_brc_equals_tensorflow_and_has_no_like_in_jax(self):
+    entry = self.entries['brc']
+    self.assertLess(entry['tensorflow']['largest_error'], 5e-4)
+    self.assertEqual(entry['jax']['skipped'], 'BRC was not written in JAX')
+    self.assertEqual(entry['env_frames_per_update'], 2)
+    outputs = exports.read_manifest(self.folder / 'brc')['outputs']
+    steps = {o['name']: o['expected']['largest_step'] for o in outputs}
+    for name in ('embedding', 'actor/input/w', 'target_critic/head/w'):
       self.assertGreater(steps[name], 0, name)
 
   def test_wrong_output_is_reported_and_the_rest_kept(self):
