@@ -27,6 +27,11 @@ PRIVATE = (
   'networks',
   'config',
   'experiment',
+  'model',
+  'dataset',
+  'collection',
+  'iterations',
+  'evaluation',
 )  # A paper's own; the rest is shared.
 PACKAGES = ('core', *BUILDS_ON, 'experiments', 'tests', 'tools')
 
