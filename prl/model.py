@@ -131,9 +131,9 @@ class Perception(snt.Module):
     Returns:
       float32 [B, S].
     """
-    if self._channels_first:
-      frames = tf.transpose(frames, [0, 2, 3, 1])
     x = tf.cast(frames, tf.float32) / 255.0
+    if self._channels_first:
+      x = tf.transpose(x, [0, 2, 3, 1])
     for layer, blocks in self._layers:
       x = layer(x, is_training)
       for first, second in blocks:

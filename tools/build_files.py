@@ -28,10 +28,12 @@ PRIVATE = (
   'config',
   'experiment',
   'model',
+  'blocks',
   'dataset',
   'collection',
   'iterations',
   'evaluation',
+  'benchmark',
 )  # A paper's own; the rest is shared.
 PACKAGES = ('core', *BUILDS_ON, 'experiments', 'tests', 'tools')
 

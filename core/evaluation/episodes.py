@@ -37,6 +37,12 @@ def policy_of(agent: Any, task_id: int) -> Policy:
   return Policy(act, agent.initial_state, agent.env_spec.zero_actions)
 
 
+def name_policy(line: str, agent: Any) -> str:
+  """Says in a line of a suite's protocol how the agent chooses actions."""
+  name = getattr(agent, 'policy_name', None)
+  return line.replace('sampled policy', name) if name else line
+
+
 EvaluationRow = dict[str, Any]
 """task, episode, return, length, protocol: see `core.training.records`."""
 

@@ -140,7 +140,7 @@ def _play(config, agent, tasks, task_id) -> Iterator[EvaluationRow]:
       config.test_num_episodes,
       np.zeros(num_rows, np.int32),
       [task],
-      suite.evaluation_line(protocol),
+      episodes.name_policy(suite.evaluation_line(protocol), agent),
       config.seed,
       config.num_action_repeats,
       require_noops=suite.requires_noops(protocol),
@@ -161,7 +161,7 @@ def _play_start_states(config, agent, tasks, task_id):
     task,
     states,
     policy_of(agent, task_id),
-    line,
+    episodes.name_policy(line, agent),
     config.num_action_repeats,
     config.seed,
   )
