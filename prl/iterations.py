@@ -115,6 +115,11 @@ def train(config: Config, agent: Any, tasks: Tasks) -> int:
   return position.env_frames
 
 
+def updates_per_iteration(config: Config, num_tasks: int) -> int:
+  """Returns an iteration's updates: as many per game, however many games."""
+  return config.updates_per_game * num_tasks
+
+
 class _Loop:
   """The parts of a run, and what is done in turn."""
 
@@ -236,7 +241,7 @@ class _Loop:
     )
     self._blocks = dataset.blocks
     _warn_of_rare_events(dataset.blocks[-1])
-    num_updates = config.updates_per_game * len(self._tasks.names)
+    num_updates = updates_per_iteration(config, len(self._tasks.names))
     with contextlib.closing(_Batches(config, dataset, position.iteration)) as b:
       while position.updates_done < num_updates:
         row = self._update(b, num_updates)
