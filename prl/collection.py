@@ -186,14 +186,14 @@ class _Group:
       for pair in zip(*events, strict=True)
     )
     writer.add_step(t, self.rows, self.env.sent, deaths, points, self.done)
-    return self._finish(rewards)
+    return self._finish(t, rewards)
 
-  def _finish(self, rewards):
+  def _finish(self, t, rewards):
     self._returns += rewards
     self._lengths += 1
     episodes = [
       Episode(
-        env_frames=0,
+        env_frames=t + 1,
         task_name=self._spec.task_names[self.task_id[row]],
         episode_return=float(self._returns[row]),
         episode_length=int(self._lengths[row]),
@@ -296,8 +296,8 @@ class Collection:
       interrupt: ends it early, with a commit.
 
     Yields:
-      After each step of all rows, the episodes that ended before it; their
-      lengths are agent steps.
+      After each step of all rows, the episodes whose end has been seen; their
+      lengths, and when they ended, are steps.
 
     Raises:
       UserError: what is played again differs from what was recorded, or the

@@ -200,15 +200,17 @@ class _Loop:
     how = 'at random'
     if spec.iteration > 1:
       how = f'of {position.agent.num_candidates} sequences'
+    before = position.env_frames if is_new else 0
     start = time.monotonic()
     with contextlib.closing(collection):
       for episodes in collection.steps(interrupt):
         frames = collection.num_steps * spec.num_rows * repeats
         rate = frames / max(time.monotonic() - start, 1e-9)
-        frames += position.env_frames if is_new else 0
+        frames += before
         episodes = [
           e._replace(
-            env_frames=frames, episode_length=e.episode_length * repeats
+            env_frames=before + e.env_frames * spec.num_rows * repeats,
+            episode_length=e.episode_length * repeats,
           )
           for e in episodes
         ]

@@ -31,10 +31,14 @@ def _uniform(fan_in):
   return snt.initializers.RandomUniform(-bound, bound)
 
 
-def linear(num_inputs: int, num_outputs: int, name: str) -> snt.Linear:
+def linear(
+  num_inputs: int, num_outputs: int, name: str, with_bias: bool = True
+) -> snt.Linear:
   """Builds a layer with Torch7's initial values."""
   init = _uniform(num_inputs)
-  return snt.Linear(num_outputs, w_init=init, b_init=init, name=name)
+  return snt.Linear(
+    num_outputs, with_bias, init, init if with_bias else None, name
+  )
 
 
 def layer_norm(name: str) -> snt.LayerNorm:
@@ -94,16 +98,20 @@ class Perception(snt.Module):
     height, width, channels = frame_shape
     if channels_first:
       channels, height, width = frame_shape
+    # Batch normalisation takes a bias away, and brings its own.
+    has_bias = norm_decay is None
     self._layers = []
     for i, (filters, kernel, stride, blocks) in enumerate(_PERCEPTIONS[kind]):
-      layer = _conv(channels, filters, kernel, stride, 'VALID')
+      layer = _conv(channels, filters, kernel, stride, 'VALID', has_bias)
       height, width = ((n - kernel) // stride + 1 for n in (height, width))
       if min(height, width) < 1:
         raise ValueError(f'frames {frame_shape} are too small for {kind}')
       block = [
         [
           _Normalized(
-            _conv(filters, filters, 3, 1, 'SAME'), norm_decay, f'block{i}_{j}'
+            _conv(filters, filters, 3, 1, 'SAME', has_bias),
+            norm_decay,
+            f'block{i}_{j}',
           )
           for j in range(2)
         ]
@@ -113,9 +121,13 @@ class Perception(snt.Module):
       channels = filters
     num_inputs, num_features = height * width * channels, _FEATURES[kind]
     self._features = _Normalized(
-      linear(num_inputs, num_features, 'linear'), norm_decay, 'features'
+      linear(num_inputs, num_features, 'linear', has_bias),
+      norm_decay,
+      'features',
     )
-    self._state = linear(num_features, state_size, 'state')
+    self._state = linear(
+      num_features, state_size, 'state', has_bias or output == 'linear'
+    )
     if output == 'relu':
       self._state = _Normalized(self._state, norm_decay, 'state')
     self._output = output
@@ -273,8 +285,14 @@ class Model(snt.Module):
     return self.predict(self.perception(frames, is_training), controls)
 
 
-def _conv(num_inputs, filters, kernel, stride, padding):
+def _conv(num_inputs, filters, kernel, stride, padding, with_bias):
   init = _uniform(num_inputs * kernel * kernel)
   return snt.Conv2D(
-    filters, kernel, stride, padding=padding, w_init=init, b_init=init
+    filters,
+    kernel,
+    stride,
+    padding=padding,
+    with_bias=with_bias,
+    w_init=init,
+    b_init=init if with_bias else None,
   )

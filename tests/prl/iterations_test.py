@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import numpy as np
@@ -39,22 +40,23 @@ class KillTest(absltest.TestCase):
   def test_killed_run_ends_as_a_whole_one(self):
     # Every step is committed at once: there is time to kill it between two.
     changes = dict(
-      num_iterations=2, random_cases=800, cases=400, collection_memory_mb=0.001
+      num_iterations=2, random_cases=400, cases=240, collection_memory_mb=0.001
     )
     whole = small.config(logdir=self.create_tempdir().full_path, **changes)
     train(whole)
     killed = small.config(logdir=self.create_tempdir().full_path, **changes)
     rng = np.random.default_rng()  # Points of its own each time.
     conditions = (
-      lambda: steps_of(killed, 1) > rng.integers(5, 100),
+      lambda: steps_of(killed, 1) > rng.integers(5, 60),
       lambda: updates_of(killed) > rng.integers(1, 8),
-      lambda: steps_of(killed, 2) > rng.integers(5, 60),
+      lambda: steps_of(killed, 2) > rng.integers(5, 40),
       lambda: updates_of(killed) > rng.integers(13, 20),
     )
     for condition in conditions:
       process = runs.Run(killed)
       process.wait_for(condition)
-      process.kill()
+      process.signal(signal.SIGKILL)
+      process.finish()
     finished = runs.Run(killed).finish()
     self.assertEqual(finished.status, 0, finished.stderr)
     self.assertIn('resuming', finished.stdout)
