@@ -67,6 +67,18 @@ class _Normalized(snt.Module):
     return tf.nn.relu(x if residual is None else x + residual)
 
 
+def _block(filters, norm_decay, name):
+  """Returns the two convolutions of a residual block."""
+  return [
+    _Normalized(
+      _conv(filters, filters, 3, 1, 'SAME', norm_decay is None),
+      norm_decay,
+      f'{name}_{j}',
+    )
+    for j in range(2)
+  ]
+
+
 class Perception(snt.Module):
   """Turns frames into the state h_0 [B, S] (Figure 5)."""
 
@@ -107,15 +119,7 @@ class Perception(snt.Module):
       if min(height, width) < 1:
         raise ValueError(f'frames {frame_shape} are too small for {kind}')
       block = [
-        [
-          _Normalized(
-            _conv(filters, filters, 3, 1, 'SAME', has_bias),
-            norm_decay,
-            f'block{i}_{j}',
-          )
-          for j in range(2)
-        ]
-        for _ in range(blocks)
+        _block(filters, norm_decay, f'block{i}_{j}') for j in range(blocks)
       ]
       self._layers.append((_Normalized(layer, norm_decay, f'conv{i}'), block))
       channels = filters
