@@ -21,6 +21,7 @@ def field(
   may_change: bool = False,
   changes_learning: bool = True,
   explored: bool = False,
+  changes_play: bool = False,
 ) -> Any:
   """Declares one field of a config dataclass.
 
@@ -38,6 +39,9 @@ def field(
       differ between the seeds of one row of a table.
     explored: whether a population may explore it, and so change it over a
       resume of its own.
+    changes_play: whether what a trained policy plays, or how that is scored,
+      depends on it: then it must be the checkpoint's in test mode, unless it
+      `may_change`.
 
   Returns:
     A dataclasses.field.
@@ -53,6 +57,7 @@ def field(
       'may_change': may_change,
       'changes_learning': changes_learning,
       'explored': explored,
+      'changes_play': changes_play,
     },
   )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from core.run_config import ActorLearnerConfig
+from core.run_config import ActorLearnerConfig, RunConfig
 from core.types import Unroll
 from core.unrolls import split_unroll
 
@@ -60,13 +60,15 @@ class Device:
     self._acts_beside = acts_beside
 
   @classmethod
-  def from_config(cls, config: ActorLearnerConfig) -> 'Device':
+  def from_config(cls, config: RunConfig) -> 'Device':
     """Returns the device that a config asks for.
 
     Groups of environments act side by side, and in async mode the learner
     beside them: operations that each spread over all cores would wait for each
     other. Alone, as in the test modes, one operation has all of them.
     """
+    if not isinstance(config, ActorLearnerConfig):
+      return cls(config.strategy, config.xla, config.seed)
     acts_beside = config.actor_mode == 'async'
     num_operations = config.num_actors * config.num_groups + acts_beside
     return cls(

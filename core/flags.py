@@ -43,6 +43,8 @@ def define(
   where = {'flag_values': flag_values, 'module_name': sys.argv[0]}
   for f in dataclasses.fields(config_class):
     doc = f.metadata['doc']
+    if f.name == 'preset':
+      continue  # Its choices are the presets: below.
     if f.metadata['choices']:
       flags.DEFINE_enum(f.name, f.default, f.metadata['choices'], doc, **where)
     elif hints[f.name] is int:

@@ -15,6 +15,7 @@ def run(
   config: RunConfig,
   make_agent: Callable[..., Any],
   train: Callable[..., int] = actor_learner.train,
+  measure: Callable[..., Any] = benchmark.benchmark,
 ) -> None:
   """Runs the mode that the config asks for.
 
@@ -22,6 +23,7 @@ def run(
     config: a paper's Config.
     make_agent: the paper's Agent: a function of config, EnvSpec and Device.
     train: trains it; a function of config, agent and Tasks.
+    measure: its benchmark; a function of the same.
 
   Raises:
     UserError: what the user can mend.
@@ -29,6 +31,9 @@ def run(
   tasks = Tasks.of(config)
   env_spec = tasks.env_spec
   print(f'{len(tasks.names)} tasks: {describe_spec(env_spec)}', flush=True)
+  for suite in dict.fromkeys(tasks.suites):
+    if line := suite.protocol_line(suite.protocol(config)):
+      print(line, flush=True)
   agent = make_agent(config, env_spec, Device.from_config(config))
   if config.mode == 'train':
     train(config, agent, tasks)
@@ -37,4 +42,4 @@ def run(
   elif config.mode == 'save_start_states':
     evaluate.save_states(config, agent, tasks)
   else:
-    benchmark.benchmark(config, agent, tasks)
+    measure(config, agent, tasks)

@@ -1,7 +1,8 @@
-"""TensorFlow 1's RMSProp, in arithmetic that any tf.distribute strategy takes.
+"""TensorFlow 1's RMSProp and AdamW, in arithmetic that can be read.
 
-Later implementations differ where it matters for IMPALA's large epsilon: TF1
-starts the mean square at one and adds epsilon inside the root.
+RMSProp runs under any tf.distribute strategy. Later implementations differ
+where it matters for IMPALA's large epsilon: TF1 starts the mean square at one
+and adds epsilon inside the root.
 """
 
 from collections.abc import Sequence
@@ -112,6 +113,75 @@ class RMSProp(tf.Module):
     mean_square.assign(new_mean_square)
     moment.assign(new_moment)
     variable.assign_sub(step)
+
+
+class AdamW(tf.Module):
+  """Adam with decoupled weight decay, as `optax.adamw` computes it.
+
+    w <- w - lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay w)
+
+  with m and v the running means of g and g^2. The decay is of all variables.
+  """
+
+  def __init__(
+    self,
+    variables: Sequence[tf.Variable],
+    learning_rate: float,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    name: str = 'adamw',
+  ):
+    """Creates the moments; call it inside the strategy's scope.
+
+    Args:
+      variables: what `apply` will update, in this order.
+      learning_rate: of every step.
+      beta_1: decay of the mean gradient.
+      beta_2: decay of the mean square.
+      epsilon: added to the root of the mean square.
+      weight_decay: as above, 0 for Adam.
+      name: prefix of the slots' names.
+    """
+    super().__init__(name=name)
+    self._variables = tuple(variables)
+    self._rates = (learning_rate, beta_1, beta_2, epsilon, weight_decay)
+    self.means, self.mean_squares = (
+      [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
+      for _ in range(2)
+    )
+    self.num_steps = tf.Variable(tf.zeros([]), trainable=False)
+
+  def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+    """Takes one step; gradients are float32, one per variable."""
+    learning_rate, beta_1, beta_2, epsilon, weight_decay = self._rates
+    num_steps = self.num_steps.assign_add(1.0)
+    mean_scale = 1.0 / (1.0 - beta_1**num_steps)
+    square_scale = 1.0 / (1.0 - beta_2**num_steps)
+    for variable, mean, mean_square, gradient in zip(
+      self._variables, self.means, self.mean_squares, gradients, strict=True
+    ):
+      new_mean = beta_1 * mean + (1.0 - beta_1) * gradient
+      new_square = beta_2 * mean_square + (1.0 - beta_2) * gradient * gradient
+      spread = tf.sqrt(new_square * square_scale) + epsilon
+      step = new_mean * mean_scale / spread
+      if weight_decay:
+        step += weight_decay * variable
+      mean.assign(new_mean)
+      mean_square.assign(new_square)
+      variable.assign_sub(learning_rate * step)
+
+  def named_variables(self) -> dict[str, tf.Variable]:
+    """Returns the slots by names that stay the same between runs."""
+    named = {f'{self.name}/num_steps': self.num_steps}
+    for variable, mean, mean_square in zip(
+      self._variables, self.means, self.mean_squares, strict=True
+    ):
+      name = variable.name.removesuffix(':0')
+      named[f'{self.name}_mean/{name}'] = mean
+      named[f'{self.name}_mean_square/{name}'] = mean_square
+    return named
 
 
 def dense_gradients(

@@ -1,7 +1,8 @@
 """What the configs of all papers share: the run, its environments, the machine.
 
 A paper's Config inherits these fields and adds the hyperparameters of its
-network, losses and optimiser. Defaults are scalable_agent's flags.
+network, losses and optimiser. Defaults are scalable_agent's flags, but for the
+number of environments (impala/README.md, D5).
 """
 
 import dataclasses
@@ -22,6 +23,12 @@ class RunConfig(SuiteOptions):
   """One run of any kind; every field is a flag of the same name."""
 
   # The run.
+  preset: str = field(
+    '',
+    'Named config to start from; flags given beside it replace its values.',
+    may_change=True,
+    changes_learning=False,
+  )
   logdir: str = field(
     '/tmp/agent',
     'Folder of records and checkpoints.',
@@ -39,6 +46,7 @@ class RunConfig(SuiteOptions):
     1,
     'Seed of weights, action sampling and environments.',
     minimum=0,
+    maximum=2_000_000_000,  # Test mode counts up from it, in 31 bits.
     changes_learning=False,
   )
   total_environment_frames: int = field(
@@ -74,6 +82,7 @@ class RunConfig(SuiteOptions):
     'float32',
     'Arithmetic of the convolutions; weights and losses stay float32.',
     choices=('float32', 'bfloat16'),
+    changes_play=True,
   )
 
   # Records.
@@ -238,3 +247,66 @@ class ActorLearnerConfig(RunConfig):
       num_groups = equal[0]
     width, rest = divmod(n, num_groups)
     return [width + (i < rest) for i in range(num_groups)]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayConfig(RunConfig):
+  """One run that steps its environments and learns from a replay, in turn."""
+
+  replay_capacity: int = field(
+    1_000_000, 'Newest transitions of each task that are kept.', minimum=1
+  )
+  batch_size: int = field(
+    1024, 'B, transitions per gradient step.', minimum=1, maximum=1_000_000
+  )
+  updates_per_step: int = field(
+    2,
+    'Gradient steps per step of all environments together.',
+    minimum=1,
+    maximum=64,
+  )
+  warm_up_steps: int = field(
+    5000,
+    'First step on which the policy acts and learning begins; before it '
+    'actions are random.',
+    minimum=1,
+  )
+  replay_memory_gb: float = field(
+    2.0,
+    'A replay of more GB lies in files of the logdir, mapped into memory.',
+    minimum=0,
+    changes_learning=False,
+  )
+  save_replay: bool = field(
+    True,
+    'Keep the replay over a resume; without it a resumed run plays '
+    'warm_up_steps steps before it learns on.',
+  )
+  offline_replay: str = field(
+    '',
+    'Logdir of a run whose replay is learned from; no environment is stepped.',
+  )
+  evaluation_steps: int = field(
+    50_000,
+    'Steps of all environments between evaluations while training; 0: none.',
+    minimum=0,
+    modes=('train',),
+    may_change=True,
+    changes_learning=False,
+  )
+  evaluation_episodes: int = field(
+    10,
+    'Whole episodes per task in each of them.',
+    minimum=1,
+    modes=('train',),
+    may_change=True,
+    changes_learning=False,
+  )
+  measure_tasks: bool = field(
+    False,
+    'With every evaluation, measure loss, gradient and entropy of each task, '
+    'how much they vary and how often gradients conflict.',
+    modes=('train',),
+    may_change=True,
+    changes_learning=False,
+  )

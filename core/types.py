@@ -25,6 +25,13 @@ class ActionBox(NamedTuple):
   high: tuple[float, ...]
   task_sizes: tuple[int, ...] = ()
 
+  def stretch(self, actions: Any) -> Any:
+    """Takes actions from [-1, 1] to the bounds; arrays or tensors [N, D]."""
+    low, high = np.float32(self.low), np.float32(self.high)
+    if np.all(low == -1.0) and np.all(high == 1.0):
+      return actions
+    return low + 0.5 * (actions + 1.0) * (high - low)
+
 
 class EnvSpec(NamedTuple):
   """What an agent must know about its environments.
@@ -42,6 +49,7 @@ class EnvSpec(NamedTuple):
     num_features: F, length of the feature vector; 0 without one.
     task_num_features: per task, how many of the F features are its own: the
       first ones, the others are 0. () where all tasks have F.
+    has_success: whether a task tells if an episode succeeded.
   """
 
   task_names: tuple[str, ...]
@@ -52,6 +60,7 @@ class EnvSpec(NamedTuple):
   instruction_length: int = 0
   num_features: int = 0
   task_num_features: tuple[int, ...] = ()
+  has_success: bool = False
 
   def zero_actions(self, num_rows: int) -> np.ndarray:
     """Returns the action before the first one: int32 [N] or float32 [N, D]."""
@@ -83,11 +92,14 @@ class EpisodeInfo(NamedTuple):
     episode_step: int32 `[...]`, agent steps since the episode began.
     episode_done: bool `[...]`, the whole episode ended here. On Atari a lost
       life ends what the agent learns from (`done`) but not the episode.
+    episode_success: float32 `[...]`, 1 if a step of the episode succeeded, this
+      one included, else 0; NaN of a task that cannot. () where none can.
   """
 
   episode_return: Any
   episode_step: Any
   episode_done: Any
+  episode_success: Any = ()
 
 
 class EnvOutput(NamedTuple):
@@ -146,17 +158,42 @@ class Unroll(NamedTuple):
   agent_outputs: AgentOutput
 
 
+class Transitions(NamedTuple):
+  """Single steps of off-policy experience.
+
+  Attributes:
+    task_id: int32 `[...]`.
+    features: float32 `[..., F]`, padded with zeros.
+    action: float32 `[..., D]`, each number between -1 and 1.
+    reward: float32 `[...]`, raw.
+    next_features: float32 `[..., F]`; at the end of an episode those of its
+      last step, not of the next episode.
+    goes_on: float32 `[...]`, 0 where the episode terminated and was not
+      truncated, else 1.
+  """
+
+  task_id: Any
+  features: Any
+  action: Any
+  reward: Any
+  next_features: Any
+  goes_on: Any
+
+
 class Episode(NamedTuple):
   """One finished episode, as recorded.
 
   Attributes:
-    env_frames: int, the learner's frame counter when it was read.
+    env_frames: int, the learner's frame counter after the update that was made
+      from its end.
     task_name: str.
     episode_return: float, raw.
     episode_length: int, environment frames (agent steps x action repeats).
+    episode_success: bool, a step of it succeeded; None of a task that cannot.
   """
 
   env_frames: int
   task_name: str
   episode_return: float
   episode_length: int
+  episode_success: bool | None = None

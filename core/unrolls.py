@@ -87,7 +87,8 @@ def split_unroll(unroll: Unroll, num_parts: int) -> list[Unroll]:
 def take_turns(unroll: Unroll) -> Unroll:
   """Orders the columns of an unroll so that its tasks alternate.
 
-  A batch that is cut from it then has as many of each task as can be.
+  A batch that is cut from it then has as many of each task as can be; which
+  tasks meet in one with fewer columns than tasks, impala/README.md says (D12).
 
   Args:
     unroll: [T + 1, N, ...].

@@ -160,7 +160,7 @@ class Agent:
       bootstrap_value,
     )
     # Equation 9, and with two columns the first line of equation 10: the
-    # gradient flows into the shared column too.
+    # gradient flows into the shared column too. Without gamma^t (D10).
     parts = dict(
       policy_gradient_loss=losses.compute_policy_gradient_loss(
         policy_logits, actions, advantages

@@ -26,6 +26,7 @@ class Config(ActorLearnerConfig):
     "Logits of a task's policy. task: f, a network per task; shared: h, one "
     'network for all; two_column: alpha_arch h + f.',
     choices=('task', 'shared', 'two_column'),
+    changes_play=True,
   )
   alpha_loss: float = field(
     0.5,
@@ -40,6 +41,7 @@ class Config(ActorLearnerConfig):
     'a3c_2col (D1).',
     minimum=0,
     maximum=1,
+    changes_play=True,
   )
   beta: float = field(
     1000.0,
@@ -68,8 +70,9 @@ class Config(ActorLearnerConfig):
     'conv: two convolutions and 256 units (Mnih 2016); mlp: two layers of 64, '
     'for grids.',
     choices=('conv', 'mlp'),
+    changes_play=True,
   )
-  use_lstm: bool = field(True, 'An LSTM in every column.')
+  use_lstm: bool = field(True, 'An LSTM in every column.', changes_play=True)
 
   # Losses.
   use_vtrace: bool = field(
@@ -115,12 +118,22 @@ class Config(ActorLearnerConfig):
     "task: each task's own policy; distilled: pi_0 in every task.",
     choices=('task', 'distilled'),
     modes=('test',),
+    may_change=True,
+    changes_play=True,
   )
 
   # Frames and unrolls of the suites on DeepMind Lab.
-  width: int = field(84, 'Frame width, DeepMind Lab (appendix B.2).', minimum=1)
+  width: int = field(
+    84,
+    'Frame width, DeepMind Lab (appendix B.2).',
+    minimum=1,
+    changes_play=True,
+  )
   height: int = field(
-    84, 'Frame height, DeepMind Lab (appendix B.2).', minimum=1
+    84,
+    'Frame height, DeepMind Lab (appendix B.2).',
+    minimum=1,
+    changes_play=True,
   )
   unroll_length: int = field(
     20,

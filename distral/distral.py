@@ -131,7 +131,7 @@ def distillation_loss(
   """Sums the cross-entropy from task policies to the distilled policy.
 
   Its gradient by h is alpha / beta (pi_0 - pi_i): the second line of equation
-  10, without gamma^t, which actor-critics drop.
+  10, without gamma^t, which actor-critics drop (D10).
 
   Args:
     task_logits: float32 [T, B, A], of pi_i; it receives no gradient.

@@ -69,13 +69,13 @@ def bin_returns(episodes: pd.DataFrame, bin_frames: int) -> pd.DataFrame:
   """Averages episodes over bins of environment frames.
 
   Args:
-    episodes: columns env_frames, task, episode_return.
-    bin_frames: width of a bin.
+    episodes: columns env_frames (of the update's end), task, episode_return.
+    bin_frames: width of a bin; a bin includes its end.
 
   Returns:
     Columns env_frames (end of the bin), task, num_episodes, mean_return.
   """
-  ends = (episodes.env_frames // bin_frames + 1) * bin_frames
+  ends = -(-episodes.env_frames // bin_frames) * bin_frames
   groups = episodes.assign(env_frames=ends).groupby(
     ['env_frames', 'task'], sort=True
   )

@@ -1,6 +1,7 @@
 """Hyperparameters of IMPALA (Espeholt et al. 2018, arXiv:1802.01561).
 
-Defaults are scalable_agent's flags; presets name what the papers' tables used.
+Defaults are scalable_agent's flags, but for the number of environments
+(README, D5); presets name what the papers' tables used.
 Each field's documentation is the help of the flag of the same name.
 """
 
@@ -19,8 +20,11 @@ class Config(ActorLearnerConfig):
     'deep',
     'For frames, deep: 15-layer ResNet; shallow: 2 convolutions (Figure 3).',
     choices=('deep', 'shallow'),
+    changes_play=True,
   )
-  use_lstm: bool = field(True, 'LSTM core; Atari agents have none.')
+  use_lstm: bool = field(
+    True, 'LSTM core; Atari agents have none.', changes_play=True
+  )
 
   # Losses.
   entropy_cost: float = field(
@@ -63,8 +67,8 @@ class Config(ActorLearnerConfig):
   )
 
 
-SCALABLE_AGENT_DMLAB = Config()
-"""scalable_agent's flags, single level of DeepMind Lab."""
+SCALABLE_AGENT_DMLAB = dataclasses.replace(Config(), num_environments=4)
+"""scalable_agent's flags, single level of DeepMind Lab: 4 actors."""
 
 DMLAB_SINGLE_LEVEL = dataclasses.replace(
   Config(), num_environments=48, batch_size=32

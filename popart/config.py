@@ -23,6 +23,7 @@ class Config(impala_config.Config):
     'per task, not normalised (MultiHead-IMPALA); single: one for all tasks '
     '(IMPALA).',
     choices=('popart', 'multi_head', 'single'),
+    changes_play=True,
   )
   statistics_step_size: float = field(
     0.0003, 'beta, step size of the statistics (Table 3).', minimum=0, maximum=1

@@ -30,8 +30,11 @@ class Config(impala_config.Config):
     'For frames (Table 2), deep: Atari; strided: control suite; shallow: the '
     'two convolutions of IMPALA, not in the paper.',
     choices=('deep', 'shallow', 'strided'),
+    changes_play=True,
   )
-  use_lstm: bool = field(False, 'LSTM of 256 units; control suite (Table 2).')
+  use_lstm: bool = field(
+    False, 'LSTM of 256 units; control suite (Table 2).', changes_play=True
+  )
   entropy_cost: float = field(
     0.01,
     'g_e of the outer loss (Table 3); of the KL divergence to a standard '
@@ -50,6 +53,7 @@ class Config(impala_config.Config):
     'gamma of the outer loss; Table 3: .995 on Atari, .99 in control.',
     minimum=0,
     maximum=1,
+    changes_play=True,  # Where its embedding is seen.
   )
   policy_cost: float = field(1.0, 'g_p of the outer loss (Table 3).', minimum=0)
   lambda_outer: float = field(
@@ -83,11 +87,13 @@ class Config(impala_config.Config):
     'P: 1, STAC; more, STACX (Table 3: 3; 2, 5 and 8 were tried).',
     minimum=1,
     maximum=100,
+    changes_play=True,
   )
   self_tuned: str = field(
     ALL,
     'Metaparameters to tune, with commas: gamma, lambda, alpha (or alpha_rho '
     'and alpha_c apart), truncation, g_v, g_p, g_e. None: IMPALA.',
+    changes_play=True,  # Likewise.
   )
   initial_eta: float = field(
     4.6,
@@ -130,15 +136,21 @@ class Config(impala_config.Config):
     'Who acts. main_head: head 1; random_head: one per episode; '
     'average_logits: the average of all (section 9.3).',
     choices=('main_head', 'random_head', 'average_logits'),
+    changes_play=True,
   )
   gamma_embedding: str = field(
     'none',
     'Whether a head sees an embedding of its gamma, and shares its weights '
     '(section 9.5).',
     choices=('none', 'shared', 'separate'),
+    changes_play=True,
   )
   gamma_embedding_size: int = field(
-    16, 'Length of that embedding; not printed.', minimum=1, maximum=10_000
+    16,
+    'Length of that embedding; not printed.',
+    minimum=1,
+    maximum=10_000,
+    changes_play=True,
   )
   outer_value_head: bool = field(
     False,
@@ -151,9 +163,14 @@ class Config(impala_config.Config):
     'softmax',
     'softmax: discrete actions; tanh_gaussian: continuous ones.',
     choices=('softmax', 'tanh_gaussian'),
+    changes_play=True,
   )
-  min_log_sigma: float = field(-5.0, 'Of tanh_gaussian; not printed (D6).')
-  max_log_sigma: float = field(0.5, 'Of tanh_gaussian; not printed (D6).')
+  min_log_sigma: float = field(
+    -5.0, 'Of tanh_gaussian; not printed (D6).', changes_play=True
+  )
+  max_log_sigma: float = field(
+    0.5, 'Of tanh_gaussian; not printed (D6).', changes_play=True
+  )
 
 
 def tuned_names(config: Config) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ MAX_LINES_WITHOUT_DOCSTRING = 8
 # Heavy, not in requirements.txt or needed by few: imported where used.
 OPTIONAL = {
   *('deepmind_lab', 'dm_control', 'mujoco', 'metaworld', 'ray', 'matplotlib'),
+  *('humanoid_bench', 'dex_envs'),
   'jax',  # run_exported opens an accelerator through it.
 }
 # Imported where used themselves, and full of the package.
@@ -228,7 +229,7 @@ class ImportRulesTest(parameterized.TestCase):
     used = set().union(*(_third_party(_imports(m)) for m in MODULES))
     used = {DISTRIBUTIONS.get(name, name.replace('_', '-')) for name in used}
     optional = {n.replace('_', '-') for n in OPTIONAL}
-    optional -= {'matplotlib', 'jax', 'dm-control', 'mujoco'}
+    optional -= {'matplotlib', 'jax', 'dm-control', 'mujoco', 'metaworld'}
     self.assertEqual(used - optional | INDIRECT, _declared() | INDIRECT)
     self.assertContainsSubset(INDIRECT, _declared())
 

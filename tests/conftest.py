@@ -5,8 +5,8 @@ one thread: as many processes as there are cores test at the same time, and a
 run in a process of its own is compared to the bit with one in the test's. It
 says nothing of its own, so that what a run prints is the run's.
 
-Where dm-control cannot be installed, its tests are not collected; what a user
-is told there is tested everywhere else.
+Where dm-control cannot be installed, its tests are not collected, nor are those
+of the robots; what a user is told there is tested everywhere else.
 """
 
 import os
@@ -23,5 +23,5 @@ if sys.version_info >= (3, 13):
   collect_ignore_glob = [
     f'core/{room}/{name}*_test.py'
     for room in ('environments', 'suites')
-    for name in ('control', 'rwrl')
+    for name in ('control', 'rwrl', 'robots/')
   ]

@@ -6,7 +6,7 @@ import re
 
 from absl.testing import absltest, parameterized
 
-from core.run_config import ActorLearnerConfig
+from core.run_config import ActorLearnerConfig, ReplayConfig
 from tools import build_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -146,6 +146,7 @@ class KnowledgeTest(absltest.TestCase):
 
   def test_core_reads_fields_of_its_own_configs_only(self):
     known = set(dir(ActorLearnerConfig(logdir='')))
+    known |= set(dir(ReplayConfig(logdir='')))
     found = {}
     for module in CORE:
       unknown = config_fields_read(parse(module)) - known

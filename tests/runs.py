@@ -58,7 +58,10 @@ def agent_of(config: Any, env_spec: Any, device: Device | None = None) -> Any:
 def train(config: Any, device: Device | None = None) -> int:
   """Trains in this process, as the experiment does; returns the frames."""
   agent = make_agent(config, device)
-  return actor_learner.train(config, agent, Tasks.of(config))
+  experiment = module_of(config, 'experiment')
+  # A paper that is not an actor-critic brings a loop of its own.
+  loop = getattr(experiment, 'train', actor_learner.train)
+  return loop(config, agent, Tasks.of(config))
 
 
 def command(module: str, *arguments: str) -> Finished:

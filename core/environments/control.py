@@ -9,6 +9,7 @@ TensorFlow end a process that holds both, so only processes that never import
 TensorFlow draw, and everywhere else OpenGL is left out.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -16,7 +17,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -24,7 +25,7 @@ import numpy as np
 from absl import logging
 from gymnasium import spaces
 
-from core.environments import control_state
+from core.environments import control_custom, control_state
 from core.environments.workers import WorkerVectorEnv
 from core.errors import UserError
 
@@ -65,7 +66,8 @@ class ControlEnv(gymnasium.Env):
     """Compiles the model.
 
     Args:
-      task: its name in dm_control's suite, such as cartpole/swingup.
+      task: its name in dm_control's suite, such as cartpole/swingup, or one of
+        `control_custom.TASKS`.
       protocol: how to play.
       backend: MUJOCO_GL for this process, if it did not import dm_control yet.
 
@@ -139,7 +141,7 @@ class ControlEnv(gymnasium.Env):
     if self._protocol.observations == 'features':
       # The terrain of quadruped/escape would ask for OpenGL.
       physics._make_rendering_contexts = lambda: None
-    self._fresh = control_state.model_arrays(physics)
+    self._fresh = control_state.model_arrays(physics.model.ptr)
 
   def _begin(self):
     self._num_steps = 0
@@ -209,13 +211,12 @@ def feature_names(task: str) -> tuple[str, ...]:
 
 
 def make_vector_env(
-  task: str, num_envs: int, protocol: ControlProtocol, num_workers: int
+  tasks: Sequence[str], protocol: ControlProtocol, num_workers: int
 ) -> WorkerVectorEnv:
   """Builds N environments in up to W processes without TensorFlow.
 
   Args:
-    task: domain/name.
-    num_envs: N.
+    tasks: domain/name of each.
     protocol: how to play.
     num_workers: W.
 
@@ -226,39 +227,58 @@ def make_vector_env(
   backend = _NO_GL
   if protocol.observations == 'pixels':
     backend = rendering_backend(os.environ.get('MUJOCO_GL'))
-  make_one = functools.partial(ControlEnv, task, protocol, backend)
-  return WorkerVectorEnv([make_one] * num_envs, num_workers)
+  return WorkerVectorEnv(
+    [functools.partial(ControlEnv, task, protocol, backend) for task in tasks],
+    num_workers,
+  )
 
 
-def check_installation() -> None:
-  """Refuses to go on without dm_control."""
+def check_installation(needing: str = 'DeepMind Control') -> None:
+  """Refuses to go on without dm_control.
+
+  Args:
+    needing: what needs it.
+
+  Raises:
+    UserError: with the command that installs it.
+  """
   if importlib.util.find_spec('dm_control') is not None:
     return
   if sys.version_info >= (3, 13):
     raise UserError(
-      'DeepMind Control needs Python 3.10 to 3.12: labmaze, which dm-control '
+      f'{needing} needs Python 3.10 to 3.12: labmaze, which dm-control '
       'depends on, has no wheel for later ones'
     )
   raise UserError(
-    'DeepMind Control is not installed: .venv/bin/python -m pip install '
+    f'{needing} is not installed: .venv/bin/python -m pip install '
     'dm-control==1.0.28 mujoco==3.3.0'
   )
 
 
-def _load(task, backend):
-  """Loads an environment of dm_control's suite; sets MUJOCO_GL meanwhile."""
-  check_installation()
+@contextlib.contextmanager
+def mujoco_gl(backend: str = _NO_GL) -> Iterator[None]:
+  """Sets MUJOCO_GL in a with-block, in which what reads it is imported."""
   previous, verbosity = os.environ.get('MUJOCO_GL'), logging.get_verbosity()
   os.environ['MUJOCO_GL'] = backend
-  logging.set_verbosity(logging.WARNING)  # It tells of its versions.
+  logging.set_verbosity(logging.WARNING)  # dm_control tells of its versions.
   try:
-    from dm_control import suite
+    yield
   finally:
     logging.set_verbosity(verbosity)
     if previous is None:
       del os.environ['MUJOCO_GL']
     else:
       os.environ['MUJOCO_GL'] = previous
+
+
+def _load(task, backend):
+  """Loads an environment of dm_control's suite, or one of ours."""
+  check_installation()
+  with mujoco_gl(backend):
+    from dm_control import suite
+
+  if task in control_custom.TASKS:
+    return control_custom.load(task)
   return suite.load(*task.split('/'))
 
 

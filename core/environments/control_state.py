@@ -1,7 +1,8 @@
-"""The state of a dm_control simulation: exact, and as JSON can hold it.
+"""The state of a MuJoCo simulation: exact, and as JSON can hold it.
 
-`Physics.get_state` leaves out the solver's warm start, the controls and what
-tasks change in the model when an episode begins (targets, dampings, terrain).
+dm_control's `Physics.get_state` leaves out the solver's warm start, the
+controls and what tasks change in the model when an episode begins (targets,
+dampings, terrain).
 """
 
 import base64
@@ -9,15 +10,20 @@ from typing import Any
 
 import numpy as np
 
+# Of shapes and pictures, which no task changes; they are most of a model.
+_CONSTANT = ('mesh_', 'tex_', 'bvh_')
 
-def model_arrays(physics: Any) -> dict[str, np.ndarray]:
-  """Returns copies of all arrays of the compiled model, by their names.
+
+def model_arrays(model: Any) -> dict[str, np.ndarray]:
+  """Returns copies of a model's arrays that a task may change, by their names.
 
   Args:
-    physics: a dm_control.mujoco.Physics.
+    model: a mujoco.MjModel.
   """
-  model = physics.model.ptr
-  arrays = {name: getattr(model, name) for name in dir(model) if name[0] != '_'}
+  names = [
+    name for name in dir(model) if not name.startswith(('_', *_CONSTANT))
+  ]
+  arrays = {name: getattr(model, name) for name in names}
   return {
     name: array.copy()
     for name, array in arrays.items()
@@ -35,20 +41,8 @@ def get_state(
     random: the task's generator.
     fresh: `model_arrays` of the model before its first episode.
   """
-  import mujoco
-
-  model = physics.model.ptr
-  kind = mujoco.mjtState.mjSTATE_INTEGRATION
-  values = np.empty(mujoco.mj_stateSize(model, kind))
-  mujoco.mj_getState(model, physics.data.ptr, values, kind)
-  changed = {
-    name: pack(getattr(model, name))
-    for name, array in fresh.items()
-    if getattr(model, name).tobytes() != array.tobytes()  # There are NaNs.
-  }
-  return dict(
-    simulation=pack(values), model=changed, random=_pack_random(random)
-  )
+  state = simulation_state(physics.model.ptr, physics.data.ptr, fresh)
+  return dict(**state, random=_pack_random(random))
 
 
 def set_state(
@@ -65,9 +59,39 @@ def set_state(
     fresh: as for `get_state`.
     state: from there.
   """
+  set_simulation_state(physics.model.ptr, physics.data.ptr, fresh, state)
+  _unpack_random(random, state['random'])
+
+
+def simulation_state(
+  model: Any, data: Any, fresh: dict[str, np.ndarray]
+) -> dict[str, Any]:
+  """Returns the state of MuJoCo's simulation alone.
+
+  Args:
+    model: a mujoco.MjModel.
+    data: its mujoco.MjData.
+    fresh: `model_arrays` of the model before its first episode.
+  """
   import mujoco
 
-  model, data = physics.model.ptr, physics.data.ptr
+  kind = mujoco.mjtState.mjSTATE_INTEGRATION
+  values = np.empty(mujoco.mj_stateSize(model, kind))
+  mujoco.mj_getState(model, data, values, kind)
+  changed = {
+    name: pack(getattr(model, name))
+    for name, array in fresh.items()
+    if getattr(model, name).tobytes() != array.tobytes()  # There are NaNs.
+  }
+  return dict(simulation=pack(values), model=changed)
+
+
+def set_simulation_state(
+  model: Any, data: Any, fresh: dict[str, np.ndarray], state: dict[str, Any]
+) -> None:
+  """Goes on from `simulation_state` with the same model; its arguments."""
+  import mujoco
+
   for name, array in fresh.items():
     view, packed = getattr(model, name), state['model'].get(name)
     if packed is not None:
@@ -79,7 +103,6 @@ def set_state(
   mujoco.mj_setState(model, data, unpack(state['simulation'], values), kind)
   # What depends on positions and velocities; dm_control's step begins with it.
   mujoco.mj_step1(model, data)
-  _unpack_random(random, state['random'])
 
 
 def pack(array: np.ndarray) -> str:

@@ -8,6 +8,7 @@ or dies; Ctrl-C is the parent's alone.
 
 import contextlib
 import multiprocessing.connection
+import os
 import signal
 import sys
 import time
@@ -31,8 +32,10 @@ _CLOSE_SECS = 3.0
 class WorkerVectorEnv(VectorEnv):
   """N environments in W processes, which reset in the step that ends one.
 
-  Observations are arrays [N, ...]; infos are empty. The environments have
-  `get_state` and `set_state`, whose states JSON can hold.
+  Observations are arrays [N, ...]. Environments may differ in the lengths of
+  vectors: observations [F] are then padded with zeros to the longest, and of an
+  action [D] each gets the first numbers that it reads. `get_state` and
+  `set_state` of the environments, if they have them, take what JSON can hold.
 
   Attributes:
     processes: W of them.
@@ -68,13 +71,17 @@ class WorkerVectorEnv(VectorEnv):
       with spawning():
         for rows in self._slices:
           self._start(context, env_fns[rows])
-      spaces = self._receive()
+      spaces = [pair for of_process in self._receive() for pair in of_process]
+      observations, actions = map(_widest, zip(*spaces, strict=True))
+      self._send('pad_to', [observations.shape] * self.num_envs)
+      self._receive()
     except BaseException:
       self.close()
       raise
-    self.single_observation_space, self.single_action_space = spaces[0]
+    self.single_observation_space = observations
+    self.single_action_space = actions
     self.observation_space, self.action_space = (
-      batch_space(space, self.num_envs) for space in spaces[0]
+      batch_space(space, self.num_envs) for space in (observations, actions)
     )
 
   def reset(
@@ -99,20 +106,30 @@ class WorkerVectorEnv(VectorEnv):
 
     Returns:
       observations [N, ...], rewards float64 [N], terminations and truncations
-      bool [N], and no infos.
+      bool [N], and infos: `success`, float32 [N], what the environments' own
+      say of the step, NaN where one says nothing; without it if none does.
+      Where an episode ended, `final_obs` has, as gymnasium's do, its last
+      observation, and `_final_obs` is true.
     """
-    parts = zip(*self._receive(), strict=True)
-    return *(np.concatenate(part) for part in parts), {}
+    *parts, success, finals = zip(*self._receive(), strict=True)
+    success = np.concatenate(success)
+    infos = {} if np.isnan(success).all() else {'success': success}
+    final_obs = [x for of_process in finals for x in of_process]
+    has_ended = np.array([x is not None for x in final_obs])
+    if has_ended.any():
+      infos |= dict(final_obs=final_obs, _final_obs=has_ended)
+    return *(np.concatenate(part) for part in parts), infos
 
   def step(self, actions: np.ndarray) -> tuple[Any, ...]:
     """Steps all rows; see `step_wait`."""
     self.step_async(actions)
     return self.step_wait()
 
-  def get_state(self) -> list[Any]:
-    """Returns the state of every row, as JSON can hold it."""
+  def get_state(self) -> list[Any] | None:
+    """Returns the states of all rows, or None if one cannot say it."""
     self._send('get_state', [None] * self.num_envs)
-    return [state for states in self._receive() for state in states]
+    states = [state for states in self._receive() for state in states]
+    return None if None in states else states
 
   def set_state(self, states: list[Any]) -> None:
     """Goes on from `get_state`."""
@@ -175,25 +192,43 @@ class _Rows:
 
   def __init__(self, env_fns):
     self._envs = [make() for make in env_fns]
+    self._shape = None
 
   def spaces(self):
-    return self._envs[0].observation_space, self._envs[0].action_space
+    return [(env.observation_space, env.action_space) for env in self._envs]
+
+  def pad_to(self, shapes):
+    self._shape = shapes[0]
 
   def reset(self, seeds):
     pairs = zip(self._envs, seeds, strict=True)
-    return np.stack([env.reset(seed=seed)[0] for env, seed in pairs])
+    return self._stack([env.reset(seed=seed)[0] for env, seed in pairs])
 
   def step(self, actions):
-    results = []
-    for env, action in zip(self._envs, actions, strict=True):
-      observation, *result, _ = env.step(action)
+    observations, results, final_obs = [], [], [None] * len(self._envs)
+    for i, (env, action) in enumerate(zip(self._envs, actions, strict=True)):
+      action = action[: env.action_space.shape[0]]
+      observation, *result, info = env.step(action)
       if result[1] or result[2]:
+        final_obs[i] = self._stack([observation])[0]
         observation, _ = env.reset()
-      results.append((observation, *result))
-    return tuple(np.array(part) for part in zip(*results, strict=True))
+      observations.append(observation)
+      results.append((*result, np.float32(info.get('success', np.nan))))
+    parts = (np.array(part) for part in zip(*results, strict=True))
+    return self._stack(observations), *parts, final_obs
+
+  def _stack(self, observations):
+    """Returns observations as one array [n, ...], padded at their ends."""
+    array = np.zeros([len(observations), *self._shape], observations[0].dtype)
+    for row, observation in zip(array, observations, strict=True):
+      row[: len(observation)] = observation
+    return array
 
   def get_state(self, unused):
-    return [env.get_state() for env in self._envs]
+    return [
+      env.get_state() if hasattr(env, 'get_state') else None
+      for env in self._envs
+    ]
 
   def set_state(self, states):
     for env, state in zip(self._envs, states, strict=True):
@@ -202,6 +237,22 @@ class _Rows:
   def close(self):
     for env in self._envs:
       env.close()
+
+
+def _widest(boxes):
+  """Returns the space with the longest vectors."""
+  return max(boxes, key=lambda box: box.shape)
+
+
+def num_workers(rows: Sequence[str], num_threads: int) -> int:
+  """Returns how many processes shall play some rows together.
+
+  Args:
+    rows: the task of each.
+    num_threads: how many a task alone may use; all together use as many as
+      there are cores, or fewer.
+  """
+  return min(os.cpu_count() or 1, num_threads * len(set(rows)))
 
 
 def _work(pipe, env_fns):

@@ -44,7 +44,8 @@ def name_policy(line: str, agent: Any) -> str:
 
 
 EvaluationRow = dict[str, Any]
-"""task, episode, return, length, protocol: see `core.training.records`."""
+"""task, episode, return, length, protocol, success where a task can succeed, to
+which test mode adds preset and checkpoint: see `core.training.records`."""
 
 
 def play_episodes(
@@ -97,7 +98,8 @@ def play_episodes(
       actions
     )
     dones = np.asarray(infos.get('episode_done', terminated | truncated))
-    for row in tally.add(rewards, dones, is_counted):
+    success = infos.get('success', np.full(len(dones), np.nan))
+    for row in tally.add(rewards, dones, is_counted, success):
       row['length'] *= num_action_repeats
       yield {**row, 'protocol': protocol}
     if dones.any():
@@ -182,14 +184,16 @@ class _Tally:
       self._end_episode[rows] = bounds[1:]
     self._returns = np.zeros(len(task_of_row))
     self._lengths = np.zeros(len(task_of_row), np.int64)
+    self._successes = np.zeros(len(task_of_row))
 
   def is_complete(self):
     return np.all(self._next_episode == self._end_episode)
 
-  def add(self, rewards, dones, is_counted):
+  def add(self, rewards, dones, is_counted, success):
     """Adds a step [N]; returns the episodes that it ends."""
     self._returns += rewards
     self._lengths += 1
+    self._successes = np.maximum(self._successes, success)
     is_wanted = self._next_episode < self._end_episode
     episodes = [
       {
@@ -197,13 +201,20 @@ class _Tally:
         'episode': int(self._next_episode[row]),
         'return': float(self._returns[row]),
         'length': int(self._lengths[row]),
+        **self._success(row),
       }
       for row in np.flatnonzero(dones & is_counted & is_wanted)
     ]
     self._next_episode += dones & is_counted & is_wanted
     self._returns[dones] = 0.0
     self._lengths[dones] = 0
+    self._successes[dones] = 0.0
     return episodes
+
+  def _success(self, row):
+    """Returns whether a step of the episode succeeded, if there is success."""
+    success = self._successes[row]
+    return {} if np.isnan(success) else {'success': int(success)}
 
 
 def _may_count(infos, require_noops):

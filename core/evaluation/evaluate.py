@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rich.console
 import rich.progress
 
 from core import checkpointing
+from core import config as configs
 from core.errors import UserError
 from core.evaluation import episodes, score_table, start_states, video
 from core.evaluation.episodes import EvaluationRow, policy_of
@@ -17,6 +18,21 @@ from core.run_config import RunConfig
 from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks, suite_of
 from core.training import records, resume
+
+
+class Checkpoint(NamedTuple):
+  """What is played.
+
+  Attributes:
+    env_frames: int, the frame counter.
+    name: str, of its file.
+    preset: str, with which it was trained; '' without one, or if the checkpoint
+      is older than this entry.
+  """
+
+  env_frames: int
+  name: str
+  preset: str
 
 
 def test(config: RunConfig, agent: Any, tasks: Tasks) -> list[EvaluationRow]:
@@ -34,21 +50,28 @@ def test(config: RunConfig, agent: Any, tasks: Tasks) -> list[EvaluationRow]:
     One row per episode.
 
   Raises:
-    UserError: there is no checkpoint or it does not fit the network, start
-      states are missing, or an engine cannot play.
+    UserError: there is no checkpoint, or it was trained with another config or
+      network; start states are missing, or an engine cannot play.
   """
-  env_frames = load_newest(config, agent)
+  checkpoint = load_newest(config, agent)
   tasks = tasks.for_test()
-  print(f'policy after {env_frames:,} environment frames', flush=True)
+  print(
+    f'policy after {checkpoint.env_frames:,} environment frames: '
+    f'{checkpoint.name}, preset {checkpoint.preset or "not recorded"}',
+    flush=True,
+  )
+  origin = dict(preset=checkpoint.preset, checkpoint=checkpoint.name)
+  options = _test_options(config)
   rows = []
   with rich.progress.Progress(disable=None) as progress:
     for task_id, task in enumerate(tasks.names):
       bar = progress.add_task(task, total=config.test_num_episodes)
       for row in _play(config, agent, tasks, task_id):
-        rows.append(row)
+        row['protocol'] += options
+        rows.append({**row, **origin})
         progress.advance(bar)
-      returns = [row['return'] for row in rows if row['task'] == task]
-      print(f'{task}: {np.mean(returns):.2f} in {len(returns)} episodes')
+      played = [row for row in rows if row['task'] == task]
+      print(f'{task}: {_summary(played)}')
   records.write_evaluation(os.path.join(config.logdir, 'evaluation.csv'), rows)
   _show(config, rows)
   if config.record_video:
@@ -56,15 +79,15 @@ def test(config: RunConfig, agent: Any, tasks: Tasks) -> list[EvaluationRow]:
   return rows
 
 
-def load_newest(config: RunConfig, agent: Any) -> int:
-  """Loads the newest checkpoint's weights; returns its frame counter.
+def load_newest(config: RunConfig, agent: Any) -> Checkpoint:
+  """Loads the newest checkpoint's weights; says which it is.
 
   Args:
     config: whose logdir holds the checkpoint.
     agent: whose variables are set.
 
   Raises:
-    UserError: there is none, or it does not fit the network.
+    UserError: there is none, or it was trained with another config or network.
   """
   directory = checkpointing.directory_of(config.logdir)
   restored = checkpointing.restore_latest(
@@ -72,9 +95,11 @@ def load_newest(config: RunConfig, agent: Any) -> int:
   )
   if restored is None:
     raise UserError(f'no checkpoint in {directory}: train there first')
-  arrays, metadata, _ = restored
+  arrays, metadata, path = restored
+  resume.check_played(config, metadata['config'])
   resume.load_variables(agent, arrays)
-  return metadata['env_frames']
+  preset = metadata['config'].get('preset', '')
+  return Checkpoint(metadata['env_frames'], os.path.basename(path), str(preset))
 
 
 def save_states(config: RunConfig, agent: Any, tasks: Tasks) -> None:
@@ -122,6 +147,17 @@ def record_videos(config: RunConfig, agent: Any, tasks: Tasks) -> None:
     print(f'{path}: return {episode_return:g}')
 
 
+def _test_options(config):
+  """Returns what the protocol says of choices that only tests have."""
+  names = configs.names(config, changes_play=True, may_change=True)
+  defaults, chosen = type(config)(), configs.describe(config)
+  return ''.join(
+    f'; {name} {value}'
+    for name, value in chosen.items()
+    if name in names and value != getattr(defaults, name)
+  )
+
+
 def _play(config, agent, tasks, task_id) -> Iterator[EvaluationRow]:
   """Plays one task, from its own starts or from start states."""
   if config.start_states:
@@ -165,6 +201,15 @@ def _play_start_states(config, agent, tasks, task_id):
     config.num_action_repeats,
     config.seed,
   )
+
+
+def _summary(rows):
+  """Says how one task's episodes went."""
+  mean = np.mean([row['return'] for row in rows])
+  text = f'{mean:.2f} in {len(rows)} episodes'
+  if 'success' in rows[0]:
+    text += f', {np.mean([row["success"] for row in rows]):.0%} succeeded'
+  return text
 
 
 def _show(config, rows):

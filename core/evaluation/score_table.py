@@ -15,6 +15,7 @@ from core.suites.tasks import SUITES, find_suite
 from core.suites.tasks import reference as find_reference
 
 _NONE = '-'
+_SUCCESS = 'success %'
 _OWN = ('episodes', 'return', 'random', 'human', 'normalised %')
 # Of a terminal's characters: beside all columns, and between two.
 _EDGES, _GAP = 3, 2
@@ -82,7 +83,8 @@ def score_table(
       the whole.
 
   Returns:
-    A table with a line per task, and at its end the human-normalised
+    A table with a line per task, its success in percent where it can succeed,
+    and at its end the human-normalised
     aggregates, in percent, of the tasks shown; also the mean of scores capped
     at 100 where that is the suite's own.
   """
@@ -114,6 +116,9 @@ def _cells(rows, human_starts):
   owners = {find_suite(task) for task in tasks}
   suites = [suite for suite in SUITES if suite in owners]
   published = {} if human_starts else _published(suites, tasks)
+  success = _success(rows)
+  if success:
+    published = {_SUCCESS: success, **published}
   body = []
   for r in results:
     error = _NONE if np.isnan(r.standard_error) else f'{r.standard_error:,.1f}'
@@ -128,13 +133,34 @@ def _cells(rows, human_starts):
   protocols = ' / '.join(dict.fromkeys(row['protocol'] for row in rows))
   names = [s.reference_name for s in suites if s.reference_name]
   reference = 'human starts' if human_starts else ', '.join(names)
-  caption = f'{protocols}. Mean raw return ± standard error'
+  caption = f'{protocols}. {_origin(rows)}Mean raw return ± standard error'
   if reference:
     caption += (
       f'; reference scores: {reference}; last lines: human-normalised %'
     )
+  if success:
+    mean = np.mean(list(success.values()))
+    caption += f'; mean {_SUCCESS} of {len(success)}: {mean:.1f}'
   caption += '.'
   return ['task', *_OWN, *published], body, footer, caption
+
+
+def _success(rows):
+  """Returns how many of a task's episodes succeeded, by task that can."""
+  successes = collections.defaultdict(list)
+  for row in rows:
+    if 'success' in row:
+      successes[row['task']].append(row['success'])
+  return {task: 100.0 * np.mean(found) for task, found in successes.items()}
+
+
+def _origin(rows):
+  """Returns which checkpoint was played, '' where the rows do not say."""
+  known = {r['checkpoint']: r['preset'] for r in rows if 'checkpoint' in r}
+  return ''.join(
+    f'{name}, preset {preset or "not recorded"}. '
+    for name, preset in known.items()
+  )
 
 
 def _published(suites, tasks):

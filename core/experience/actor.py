@@ -171,9 +171,13 @@ class Group:
     zeros = np.zeros(n, np.float32)
     # What an unroll repeats before anything happened (spec of the originals:
     # done is true, everything else 0).
+    success = zeros if env_spec.has_success else ()
+    self._running = EpisodeInfo(
+      zeros, np.zeros(n, np.int32), np.zeros(n, bool), success
+    )
     self._env_output = EnvOutput(
       reward=zeros,
-      info=EpisodeInfo(zeros, np.zeros(n, np.int32), np.zeros(n, bool)),
+      info=self._running,
       done=np.ones(n, bool),
       observation=observation,
     )
@@ -182,9 +186,6 @@ class Group:
     output, _ = self._traced_act.structured_outputs
     self._agent_output = AgentOutput(
       *(np.zeros(x.shape, x.dtype.as_numpy_dtype) for x in output)
-    )
-    self._running = EpisodeInfo(
-      zeros.copy(), np.zeros(n, np.int32), np.zeros(n, bool)
     )
     # What the next unroll begins with, and how much of it was played.
     self.begin_unroll(0)
@@ -287,14 +288,19 @@ class Group:
     episode_done = infos['episode_done']
     episode_return = self._running.episode_return + rewards
     episode_step = self._running.episode_step + 1
+    success = running_success = ()
+    if 'success' in infos:
+      success = np.maximum(self._running.episode_success, infos['success'])
+      running_success = np.where(episode_done, np.float32(0.0), success)
     self._running = EpisodeInfo(
       np.where(episode_done, np.float32(0.0), episode_return),
       np.where(episode_done, np.int32(0), episode_step),
       episode_done,
+      running_success,
     )
     self._env_output = EnvOutput(
       reward=rewards,
-      info=EpisodeInfo(episode_return, episode_step, episode_done),
+      info=EpisodeInfo(episode_return, episode_step, episode_done, success),
       done=terminations | truncations,
       observation=observation,
     )

@@ -53,7 +53,7 @@ def make_actor(
     raise UserError(f'--num_groups={num_groups} exceeds --num_environments={n}')
   all_task_ids = assign_tasks(n * config.num_actors, len(tasks.names))
   task_ids = all_task_ids[index * n : (index + 1) * n]
-  seed = 1_000_003 * config.seed + 10_007 * index + seed_offset
+  seed = first_seed(config.seed, index, seed_offset)
   if config.new_steps < 1 or config.unroll_length % config.new_steps:
     raise UserError(
       f'--unroll_overlap={config.unroll_overlap} leaves {config.new_steps} new '
@@ -72,12 +72,28 @@ def make_actor(
       groups,
       agent.env_spec,
       config.new_steps,
-      seed % 2**30,
+      seed,
       timer,
       num_joined=config.unroll_length // config.new_steps,
     )
     built.pop_all()
   return actor
+
+
+def first_seed(run_seed: int, index: int, seed_offset: int) -> int:
+  """Returns an actor's seed, far from those of test mode.
+
+  Test mode counts up from the run's seed, an actor's environments from this.
+
+  Args:
+    run_seed: of the run, at least 0.
+    index: number of the actor.
+    seed_offset: of a resumed run.
+  """
+  seed = (1_000_003 * run_seed + 10_007 * index + seed_offset) % 2**30
+  if abs(seed - run_seed) < 2**19:
+    seed = (seed + 2**29) % 2**30
+  return seed
 
 
 def make_source(
@@ -220,7 +236,8 @@ class SyncSource:
 class AsyncSource:
   """A thread per group beside the learner, with a bounded queue between.
 
-  Weights may change within an unroll, as in scalable_agent on one machine.
+  Weights may change within an unroll, as in scalable_agent on one machine, and
+  one variable after the other (impala/README.md, D13).
   """
 
   def __init__(
@@ -230,7 +247,11 @@ class AsyncSource:
     timer: Timer,
     num_updates: int,
   ):
-    """Starts the threads; `num_updates` is the version of the weights."""
+    """Starts the threads; `num_updates` is the version of the weights.
+
+    Raises:
+      UserError: the machine does not allow so many.
+    """
     self._timer = timer
     self._batcher = Batcher(config.batch_size)
     self._lock = threading.Lock()
@@ -239,13 +260,19 @@ class AsyncSource:
     self._num_updates = num_updates
     self._error: Exception | None = None
     self._actors = actors
-    self._threads = [
-      threading.Thread(target=self._run, args=(group,), daemon=True)
-      for actor in actors
-      for group in actor.groups
-    ]
-    for thread in self._threads:
-      thread.start()
+    self._threads: list[threading.Thread] = []
+    groups = [group for actor in actors for group in actor.groups]
+    try:
+      for group in groups:
+        thread = threading.Thread(target=self._run, args=(group,), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+    except RuntimeError as error:
+      self.close()
+      raise UserError(
+        f'cannot start {len(groups)} threads, one per group of environments '
+        f'({error}): lower --num_actors or --num_groups'
+      ) from error
 
   def next_batch(self, num_updates: int, interrupt: Interrupt) -> Unroll | None:
     """Waits for a batch.

@@ -29,13 +29,37 @@ GAMES = tuple(_SCORES)
 """Names of the games as ale-py spells them, in the order of the tables."""
 
 
+ATARI_26 = (
+  *('alien', 'amidar', 'assault', 'asterix', 'bank_heist', 'battle_zone'),
+  *('boxing', 'breakout', 'chopper_command', 'crazy_climber', 'demon_attack'),
+  *('freeway', 'frostbite', 'gopher', 'hero', 'jamesbond', 'kangaroo', 'krull'),
+  *('kung_fu_master', 'ms_pacman', 'pong', 'private_eye', 'qbert'),
+  *('road_runner', 'seaquest', 'up_n_down'),
+)
+_TRANSFER_20 = (
+  *('asteroids', 'atlantis', 'beam_rider', 'berzerk', 'bowling', 'centipede'),
+  *('double_dunk', 'fishing_derby', 'gravitar', 'ice_hockey'),
+  *('name_this_game', 'pitfall', 'riverraid', 'star_gunner', 'time_pilot'),
+  *('tutankham', 'venture', 'video_pinball', 'wizard_of_wor', 'yars_revenge'),
+)
+
+LISTS = {
+  'atari57': GAMES,
+  'atari26': ATARI_26,
+  'atari20_transfer': _TRANSFER_20,
+}
+"""All; those of Atari 100k (Kaiser et al. 2020, arXiv:1903.00374); and what
+Nauman et al. 2025 (arXiv:2505.23150), E.2, go on to from these."""
+
+
 class Atari(suite.Suite):
-  """Single games and all 57, in ale-py's emulators."""
+  """Single games and sets of them, in ale-py's emulators."""
 
   name = 'atari57'
   title = 'Atari'
-  examples = 'Atari games (pong) and atari57'
+  examples = f'Atari games (pong) and {", ".join(LISTS)}'
   names = GAMES
+  lists = tuple(LISTS)
   packages = ('ale-py',)
   has_protocol = True
   aggregate = 'median'
@@ -46,16 +70,17 @@ class Atari(suite.Suite):
     return task in _SCORES
 
   def expand(self, name: str) -> tuple[str, ...] | None:
-    """Lists the 57 games, or one."""
-    if name == self.name:
-      return GAMES
+    """Lists a set of games, or one."""
+    if name in LISTS:
+      return LISTS[name]
     return (name,) if name in _SCORES else None
 
   def suggest(self, name: str) -> list[str]:
     """Returns the nearest games; ALE/MsPacman-v5 finds ms_pacman."""
     bare = re.sub(r'^ALE/|(NoFrameskip)?-v\d+$', '', name)
     snake = re.sub(r'(?<=[a-z0-9])(?=[A-Z])|[\s-]+', '_', bare).lower()
-    return difflib.get_close_matches(snake, GAMES, n=3, cutoff=0.5)
+    known = (*GAMES, *LISTS)
+    return difflib.get_close_matches(snake, known, n=3, cutoff=0.5)
 
   def protocol(self, config: Any) -> AtariProtocol:
     """Returns the 2018 way to play, with the config's actions."""

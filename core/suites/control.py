@@ -1,13 +1,12 @@
-"""DeepMind Control: single tasks (control:cartpole/swingup) and a set of 28."""
+"""DeepMind Control: single tasks (control:cartpole/swingup) and sets."""
 
 import difflib
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from core.environments import control
+from core.environments import control, control_custom, workers
 from core.environments.control import ControlProtocol
 from core.errors import UserError
 from core.suites import suite
@@ -40,17 +39,50 @@ _OTHERS = (
 BENCHMARKING = tuple(_PREFIX + task for task in _BENCHMARKING)
 """The 28 tasks of dm_control's benchmarking set, in its order."""
 
-ALL_TASKS = BENCHMARKING + tuple(_PREFIX + task for task in _OTHERS)
-"""All tasks of the suite."""
+CUSTOM = tuple(_PREFIX + task for task in control_custom.TASKS)
+"""Tasks of Hansen et al. 2024, which dm_control lacks."""
+
+ALL_TASKS = (*BENCHMARKING, *(_PREFIX + task for task in _OTHERS), *CUSTOM)
+"""All tasks there are."""
+
+_DOGS = ('dog/stand', 'dog/walk', 'dog/trot', 'dog/run')
+_HUMANOIDS = ('humanoid/stand', 'humanoid/walk', 'humanoid/run')
+_DIVERSE = (
+  *('walker/stand', 'walker/walk', 'walker/run', 'cheetah/run'),
+  *('reacher/easy', 'reacher/hard', 'acrobot/swingup', 'pendulum/swingup'),
+  *('cartpole/balance', 'cartpole/balance_sparse', 'cartpole/swingup'),
+  *('cartpole/swingup_sparse', 'ball_in_cup/catch', 'finger/spin'),
+  *('finger/turn_easy', 'finger/turn_hard', 'fish/swim', 'hopper/stand'),
+  *('hopper/hop', 'cheetah/run_backwards', 'cheetah/run_front'),
+  *('cheetah/run_back', 'cheetah/jump', 'walker/walk_backwards'),
+  *('walker/run_backwards', 'hopper/hop_backwards', 'reacher/three_easy'),
+  *('reacher/three_hard', 'ball_in_cup/spin', 'pendulum/spin'),
+)
+
+LISTS = {
+  name: tuple(_PREFIX + task for task in tasks)
+  for name, tasks in {
+    'control:dogs': _DOGS,
+    'control:humanoids': _HUMANOIDS,
+    'control:hard': _DOGS + _HUMANOIDS,
+    'control:diverse': _DIVERSE,
+  }.items()
+}
+"""Sets of Nauman et al. 2025 (arXiv:2505.23150, appendix E.1): DMC-Hard, which
+are two runs there, and the 30 tasks that stand beside MetaWorld's in MW+DMC."""
 
 
 class Control(suite.Suite):
-  """Single tasks and the benchmarking set, from features or pixels."""
+  """Single tasks and sets of them, from features or pixels."""
 
   name = 'control'
   title = 'DeepMind Control'
-  examples = 'tasks of DeepMind Control (control:cartpole/swingup) and control'
+  examples = (
+    'tasks of DeepMind Control (control:cartpole/swingup), control and '
+    f'{", ".join(LISTS)}'
+  )
   names = BENCHMARKING
+  lists = tuple(LISTS)
   packages = ('dm-control', 'mujoco')
   has_protocol = True
 
@@ -59,13 +91,15 @@ class Control(suite.Suite):
     return task.startswith(_PREFIX)
 
   def expand(self, name: str) -> tuple[str, ...] | None:
-    """Lists the benchmarking set, or one task.
+    """Lists a set, or one task.
 
     Raises:
       UserError: there is no such task, or it lacks its 'control:'.
     """
     if name == self.name:
       return BENCHMARKING
+    if name in LISTS:
+      return LISTS[name]
     if _PREFIX + name in ALL_TASKS:
       raise UserError(f'unknown task {name!r}; did you mean {_PREFIX}{name}?')
     if not self.owns(name):
@@ -97,7 +131,7 @@ class Control(suite.Suite):
     is_training: bool,
     num_threads: int,
   ) -> list[VectorEnv]:
-    """Builds a vector environment per task, in up to `num_threads` processes.
+    """Builds one vector environment, whose processes play several rows each.
 
     Raises:
       UserError: dm_control is missing, or pixels cannot be drawn here.
@@ -105,9 +139,10 @@ class Control(suite.Suite):
     del is_training
     return [
       control.make_vector_env(
-        task.removeprefix(_PREFIX), len(list(group)), protocol, num_threads
+        [task.removeprefix(_PREFIX) for task in rows],
+        protocol,
+        workers.num_workers(rows, num_threads),
       )
-      for task, group in itertools.groupby(rows)
     ]
 
   def evaluation_line(
@@ -137,5 +172,6 @@ def _nearest(name):
   domain = name.partition('/')[0]
   of_domain = [task for task in ALL_TASKS if task.startswith(f'{domain}/')]
   nearest = difflib.get_close_matches(name, of_domain, n=3, cutoff=0.0)
-  nearest = nearest or difflib.get_close_matches(name, ALL_TASKS, 3, 0.0)
+  known = (*LISTS, *ALL_TASKS)
+  nearest = nearest or difflib.get_close_matches(name, known, 3, 0.0)
   return ' or '.join(nearest)

@@ -1,8 +1,6 @@
 """The Real-World RL challenge: four tasks at three levels of difficulty."""
 
-import difflib
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +9,7 @@ from gymnasium.vector import VectorEnv
 from core.environments import control
 from core.environments.control import ControlProtocol
 from core.environments.rwrl import CHALLENGES, PERTURBATIONS, RealWorldEnv
-from core.environments.workers import WorkerVectorEnv
+from core.environments.workers import WorkerVectorEnv, num_workers
 from core.errors import UserError
 from core.suites import suite
 from core.suites.suite import Reference
@@ -49,11 +47,7 @@ class RealWorld(suite.Suite):
       return TASKS
     if not self.owns(name):
       return None
-    if name not in TASKS:
-      nearest = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.0)
-      raise UserError(
-        f'unknown task {name!r}; did you mean {" or ".join(nearest)}?'
-      )
+    suite.check_known(name, TASKS)
     return (name,)
 
   def protocol(self, config: Any) -> ControlProtocol:
@@ -86,17 +80,15 @@ class RealWorld(suite.Suite):
     is_training: bool,
     num_threads: int,
   ) -> list[VectorEnv]:
-    """Builds a vector environment per task, in up to `num_threads` processes.
+    """Builds one vector environment, whose processes play several rows each.
 
     Raises:
       UserError: dm_control is missing.
     """
     del is_training
     control.check_installation()
-    return [
-      WorkerVectorEnv([_maker(task, protocol)] * len(list(group)), num_threads)
-      for task, group in itertools.groupby(rows)
-    ]
+    makers = [_maker(task, protocol) for task in rows]
+    return [WorkerVectorEnv(makers, num_workers(rows, num_threads))]
 
   def evaluation_line(
     self, protocol: ControlProtocol, starts: str | None = None

@@ -7,7 +7,7 @@ import abc
 import csv
 import difflib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -51,8 +51,10 @@ class Suite(abc.ABC):
     title: what people call it.
     examples: how its tasks are named, for messages.
     names: the tasks of the whole suite, as evaluation plays them.
+    lists: what --level_name calls sets of its tasks.
     packages: distributions whose version decides how tasks play.
     has_protocol: whether there is a choice of how to play.
+    has_success: whether episodes can succeed; its score is how many do.
     aggregate: the suite's own aggregate of scores: 'median', 'mean', 'iqm' or
       'capped mean' (at 100 a task).
     reference_name: what its reference scores are, in a caption.
@@ -63,8 +65,10 @@ class Suite(abc.ABC):
   title: str
   examples: str
   names: tuple[str, ...] = ()
+  lists: tuple[str, ...] = ()
   packages: tuple[str, ...] = ()
   has_protocol = False
+  has_success = False
   aggregate = 'mean'
   reference_name = ''
   max_test_rows = 30
@@ -89,11 +93,20 @@ class Suite(abc.ABC):
 
   def suggest(self, name: str) -> list[str]:
     """Returns the suite's names that an unknown one may have meant."""
-    return difflib.get_close_matches(name, self.names, n=3, cutoff=0.7)
+    known = {known: known for known in (*self.names, *self.lists)}
+    for known_name in self.names:  # Also without what stands before a colon.
+      known.setdefault(known_name.rpartition(':')[2], known_name)
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
+    return list(dict.fromkeys(known[found] for found in nearest))
 
   def protocol(self, config: Any) -> Any:
     """Returns how tasks are played, a frozen dataclass; None: no choice."""
     del config
+
+  def protocol_line(self, protocol: Any) -> str:
+    """Says in one line what a run must tell of how it plays; '': nothing."""
+    del protocol
+    return ''
 
   def env_spec(self, task: str, protocol: Any) -> EnvSpec:
     """Describes one task, here by building an environment and asking it."""
@@ -220,6 +233,27 @@ class Suite(abc.ABC):
     for row in self.published_rows():
       columns.setdefault(row['row'], {})[row['task']] = float(row['value'])
     return columns
+
+
+def check_known(
+  name: str, tasks: Sequence[str], lists: Iterable[str] = ()
+) -> None:
+  """Refuses a name that none of a suite's tasks has.
+
+  Args:
+    name: as the user wrote it.
+    tasks: all there are.
+    lists: names of sets of them, which may be meant too.
+
+  Raises:
+    UserError: it is unknown; with the three nearest.
+  """
+  if name not in tasks:
+    known = (*tasks, *lists)
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+    raise UserError(
+      f'unknown task {name!r}; did you mean {" or ".join(nearest)}?'
+    )
 
 
 def read_table(path: pathlib.Path) -> list[dict[str, str]]:

@@ -95,7 +95,7 @@ class TaskEnvironments(VectorEnv):
       with self._described(env, rows):
         results.append(env.reset(seed=row_seed, options=options))
     observations, infos = zip(*results, strict=True)
-    return self._join(observations), _merge_infos(infos, None)
+    return self._join(observations), _merge_infos(infos)
 
   def step_async(self, actions: np.ndarray) -> None:
     """Sends actions, [N] or [N, D]; returns at once where that is possible."""
@@ -110,8 +110,12 @@ class TaskEnvironments(VectorEnv):
 
     Returns:
       Observation, each [N, ...]; raw rewards float32 [N], terminations and
-      truncations bool [N], and infos whose `episode_done` bool [N] tells where
-      a whole episode ended.
+      truncations bool [N], and infos: `episode_done` bool [N] tells where a
+      whole episode ended; if a task can succeed, `success` float32 [N] is 1
+      where the step did and 0 where not, NaN of tasks that cannot.
+      `last_observation` is the Observation that the step itself led to, before
+      any reset; missing where no episode ended, or where an environment does
+      not say it.
     """
     results = []
     for env, actions, rows in zip(
@@ -124,12 +128,16 @@ class TaskEnvironments(VectorEnv):
       *results, strict=True
     )
     dones = [a | b for a, b in zip(terminated, truncated, strict=True)]
+    merged = _merge_infos(infos, dones, self._spec.has_success)
+    last = _last_observations(observations, infos, dones)
+    if last is not None:
+      merged['last_observation'] = self._join(last)
     return (
       self._join(observations),
       _concatenate(rewards).astype(np.float32),
       _concatenate(terminated),
       _concatenate(truncated),
-      _merge_infos(infos, dones),
+      merged,
     )
 
   def step(self, actions: np.ndarray) -> tuple[Any, ...]:
@@ -142,7 +150,8 @@ class TaskEnvironments(VectorEnv):
     stateful = self._stateful()
     if not all(hasattr(env, 'get_state') for env in stateful):
       return None
-    return [env.get_state() for env in stateful]
+    states = [env.get_state() for env in stateful]
+    return None if None in states else states
 
   def set_state(self, states: list[Any]) -> None:
     """Goes on from `get_state`; call it after `reset`."""
@@ -171,7 +180,7 @@ class TaskEnvironments(VectorEnv):
       raise
     except Exception as error:
       self._has_failed = True
-      task = self._names[self.task_id[rows.start]]
+      task = self._name(rows)
       if isinstance(error, (EOFError, ConnectionError)):
         ended = _ended(getattr(env, 'processes', ()))
         if ended:
@@ -180,6 +189,12 @@ class TaskEnvironments(VectorEnv):
         raise  # Ours: all of it matters.
       text = _own_traceback(error)
       raise EnvironmentFailure(f'{task} failed:\n{text}') from error
+
+  def _name(self, rows):
+    """Says which tasks some rows play, in a few words."""
+    first, *others = dict.fromkeys(self.task_id[rows].tolist())
+    name = self._names[first]
+    return f'{name} (or {len(others)} others)' if others else name
 
   def _stateful(self):
     """Lists what holds state: vector environments or, where they do, rows."""
@@ -192,11 +207,12 @@ class TaskEnvironments(VectorEnv):
     ]
 
   def _cut(self, actions, rows):
-    """Drops what pads the actions of an environment, all of one task."""
+    """Drops what pads the actions of all rows of an environment."""
     box = self._spec.action_box
     if box is None or not box.task_sizes:
       return actions
-    return actions[:, : box.task_sizes[self.task_id[rows.start]]]
+    size = max(box.task_sizes[task] for task in set(self.task_id[rows]))
+    return actions[:, :size]
 
   def _join(self, observations):
     """Puts the observations of all environments together."""
@@ -252,13 +268,20 @@ def _own_traceback(error):
   return ''.join(shown.format()).rstrip()
 
 
-def _merge_infos(infos, dones):
+def _merge_infos(infos, dones=(), has_success=False):
   """Keeps of the infos what actors and evaluation read."""
   merged = {}
-  if dones is not None:
+  if dones:
     merged['episode_done'] = _concatenate(
       [
         info.get('episode_done', done)
+        for info, done in zip(infos, dones, strict=True)
+      ]
+    )
+  if has_success:
+    merged['success'] = _concatenate(
+      [
+        info.get('success', np.full(len(done), np.nan, np.float32))
         for info, done in zip(infos, dones, strict=True)
       ]
     )
@@ -267,6 +290,25 @@ def _merge_infos(infos, dones):
       [info['episode_frame_number'] for info in infos]
     )
   return merged
+
+
+def _last_observations(observations, infos, dones):
+  """Puts observations from before a reset in the place of those after it.
+
+  Returns None where no episode ended, or what it ended with is not known.
+  """
+  if not any(done.any() for done in dones):
+    return None
+  last = []
+  for observation, info, done in zip(observations, infos, dones, strict=True):
+    if done.any():
+      if 'final_obs' not in info or not isinstance(observation, np.ndarray):
+        return None
+      observation = observation.copy()
+      for row in np.flatnonzero(done):
+        observation[row] = info['final_obs'][row]
+    last.append(observation)
+  return last
 
 
 def _concatenate(arrays):

@@ -16,6 +16,9 @@ from core.suites.control import Control
 from core.suites.dmlab import DmLab
 from core.suites.gymnasium_ids import GymnasiumIds
 from core.suites.point_mass import PointMass
+from core.suites.robots.humanoid_bench import HumanoidBench
+from core.suites.robots.metaworld import MetaWorld
+from core.suites.robots.shadow_hand import ShadowHand
 from core.suites.rwrl import RealWorld
 from core.suites.suite import Reference, Suite
 from core.suites.two_rooms import TwoRooms
@@ -30,6 +33,9 @@ SUITES: tuple[Suite, ...] = (
   GymnasiumIds(),
   Control(),
   RealWorld(),
+  MetaWorld(),
+  HumanoidBench(),
+  ShadowHand(),
   DmLab(),
   UserFunctions(),
 )
@@ -173,6 +179,7 @@ def join_specs(specs: Sequence[EnvSpec]) -> EnvSpec:
     action_box=_join_boxes([spec.action_box for spec in specs]),
     num_features=max(sizes),
     task_num_features=sizes if len(set(sizes)) > 1 else (),
+    has_success=any(spec.has_success for spec in specs),
   )
 
 
@@ -244,6 +251,7 @@ def _shared_part(spec):
     task_names=(),
     action_box=spec.action_box is not None,
     num_features=bool(spec.num_features),
+    has_success=False,
   )
 
 

@@ -84,18 +84,28 @@ class Learner:
     return scalars, task_metrics
 
   def finished_episodes(self, batch: Unroll) -> list[Episode]:
-    """Lists the episodes that ended in entries 1 to T of a batch."""
+    """Lists the episodes that ended in entries 1 to T of the last batch.
+
+    Args:
+      batch: that the last update was made from; scalable_agent too records
+        episodes with the frame counter after it.
+    """
     info = batch.env_outputs.info
     episodes = []
     for t, column in np.argwhere(info.episode_done[1:]):
       task_name = self.agent.env_spec.task_names[batch.task_id[column]]
       num_steps = int(info.episode_step[t + 1, column])
+      success = None
+      if len(info.episode_success):
+        value = info.episode_success[t + 1, column]
+        success = None if np.isnan(value) else bool(value)
       episodes.append(
         Episode(
           env_frames=self.env_frames,
           task_name=task_name,
           episode_return=float(info.episode_return[t + 1, column]),
           episode_length=num_steps * self._config.num_action_repeats,
+          episode_success=success,
         )
       )
     return episodes

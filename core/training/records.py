@@ -26,13 +26,20 @@ _EPISODE_COLUMNS = (
   'episode_length',
   'wall_secs',
 )
-_EVALUATION_COLUMNS = ('task', 'episode', 'return', 'length', 'protocol')
+_SUCCESS_COLUMN = 'episode_success'  # Of runs on tasks that can succeed.
+_EVALUATION_COLUMNS = (
+  *('task', 'episode', 'return', 'length', 'protocol'),
+  *('preset', 'checkpoint'),
+)
 # The tags that scalable_agent shows per update.
 _UPDATE_TAGS = ('learning_rate', 'total_loss')
 
 
 class Records:
   """Writes episodes.csv, updates.csv and TensorBoard events of one run.
+
+  Where a task can succeed, episodes.csv has a last column episode_success, 0 or
+  1, empty of tasks that cannot; TensorBoard has <task>/episode_success.
 
   An agent that reports something per task (PopArt's statistics) also has a
   tasks.csv: env_frames, task, and a column per quantity.
@@ -42,18 +49,25 @@ class Records:
   <task>/<quantity> of what is reported per task.
   """
 
-  def __init__(self, logdir: str, resume_state: Mapping[str, Any] | None):
+  def __init__(
+    self,
+    logdir: str,
+    resume_state: Mapping[str, Any] | None,
+    has_success: bool = False,
+  ):
     """Open the records, anew or where a checkpoint left them.
 
     Args:
       logdir: folder of the run; created if need be.
       resume_state: from `state`, or None. Files that stand there already are
         then of a run that had no checkpoint, and are begun anew.
+      has_success: whether a task tells if an episode succeeded.
 
     Raises:
       UserError: a file is shorter than the checkpoint says, or not writable.
     """
     self._logdir = logdir
+    self._has_success = has_success
     state = {_EPISODES: 0, _UPDATES: 0, _TASKS: 0, **(resume_state or {})}
     self._earlier_secs = state.get('wall_secs', 0.0)
     self._env_frames = state.get('env_frames', 0)
@@ -76,9 +90,8 @@ class Records:
         with contextlib.suppress(FileNotFoundError):
           os.remove(os.path.join(logdir, _TASKS))
       if not state[_EPISODES]:
-        csv.writer(self._episodes, lineterminator='\n').writerow(
-          _EPISODE_COLUMNS
-        )
+        columns = [*_EPISODE_COLUMNS, *[_SUCCESS_COLUMN] * has_success]
+        csv.writer(self._episodes, lineterminator='\n').writerow(columns)
       self._columns = self._read_columns() if state[_UPDATES] else None
       first_step = self._env_frames + 1 if resume_state else 0
       self._events = EventFile(logdir, first_step)
@@ -116,18 +129,23 @@ class Records:
 
     Args:
       episodes: that ended in the batch of an update.
-      env_frames: the learner's frame counter after that update, TensorBoard's
-        step: a resumed run takes back all points after its checkpoint's.
+      env_frames: the learner's frame counter after that update, as in the
+        episodes; TensorBoard's step: a resumed run takes back all points after
+        its checkpoint's.
     """
     secs = self._wall_secs()
     rows = csv.writer(self._episodes, lineterminator='\n')
     with _explained(self._logdir):
       for e in episodes:
-        rows.writerow([*e, secs])
+        *row, success = e
+        success = '' if success is None else int(success)
+        rows.writerow([*row, secs, *[success] * self._has_success])
         values = {
           f'{e.task_name}/episode_return': e.episode_return,
           f'{e.task_name}/episode_frames': e.episode_length,
         }
+        if success != '':
+          values[f'{e.task_name}/episode_success'] = success
         self._add_scalars(env_frames, values)
       self._episodes.flush()
 
@@ -308,14 +326,17 @@ def write_evaluation(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
   Args:
     path: the file; one that stands there is replaced.
     rows: one dict per episode: task (str), episode (int, counted from 0 per
-      task), return (float, raw), length (int, environment frames) and protocol
-      (str).
+      task), return (float, raw), length (int, environment frames), protocol,
+      and the preset and the checkpoint of the policy (str); of a task that can
+      succeed also success (1 or 0), which is the last column if a row has it.
 
   Raises:
     UserError: it cannot be written.
   """
   text = io.StringIO()
-  table = csv.DictWriter(text, _EVALUATION_COLUMNS, lineterminator='\n')
+  columns = [*_EVALUATION_COLUMNS]
+  columns += ['success'] * any('success' in row for row in rows)
+  table = csv.DictWriter(text, columns, lineterminator='\n')
   table.writeheader()
   table.writerows(rows)
   with atomic_file(path) as file:

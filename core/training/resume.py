@@ -68,19 +68,38 @@ def restore(
   if restored is None:
     return {}
   arrays, metadata, path = restored
-  # A field that is younger than the checkpoint had its default.
-  defaults = dataclasses.asdict(type(config)())
   may_change = configs.names(config, may_change=True)
   if is_explored:
     may_change |= configs.names(config, explored=True)
-  checkpointing.check_config(
-    {**defaults, **metadata['config']},
-    json.loads(json.dumps(configs.describe(config))),
-    may_change,
-  )
+  _check_config(config, metadata['config'], may_change)
   load_variables(agent, arrays)
   print(f'resuming {path} at frame {metadata["env_frames"]:,}', flush=True)
   return {**metadata, 'arrays': arrays}
+
+
+def check_played(config: RunConfig, saved: dict[str, Any]) -> None:
+  """Refuses to play a checkpoint's policy in another way than it was trained.
+
+  Args:
+    config: of the run that plays it.
+    saved: the checkpoint's config.
+
+  Raises:
+    UserError: a field differs that changes what is played or scored.
+  """
+  must_agree = configs.names(config, changes_play=True, may_change=False)
+  may_differ = {*configs.names(config), *saved} - must_agree
+  _check_config(config, saved, may_differ)
+
+
+def _check_config(config, saved, ignore):
+  # A field that is younger than the checkpoint had its default.
+  defaults = dataclasses.asdict(type(config)())
+  checkpointing.check_config(
+    {**defaults, **saved},
+    json.loads(json.dumps(configs.describe(config))),
+    ignore,
+  )
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
@@ -122,8 +141,23 @@ def load_variables(agent: Any, arrays: dict[str, np.ndarray]) -> None:
   Raises:
     UserError: an array is missing or has another shape.
   """
-  variables = {f'agent/{n}': v for n, v in agent.variables().items()}
+  assign_variables(agent.variables(), arrays)
+
+
+def assign_variables(
+  variables: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> None:
+  """Sets some of an agent's variables to a checkpoint's.
+
+  Args:
+    variables: by the names that the agent gives them.
+    arrays: those of a checkpoint.
+
+  Raises:
+    UserError: an array is missing or has another shape.
+  """
   for name, variable in variables.items():
+    name = f'agent/{name}'
     found = arrays.get(name)
     if found is None or found.shape != tuple(variable.shape):
       shape = 'missing' if found is None else f'of shape {found.shape}'

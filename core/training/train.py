@@ -6,7 +6,6 @@ Knows nothing of a paper: the agent brings `act`, `update`, `learning_rate`,
 
 import collections
 import contextlib
-import time
 from typing import Any
 
 from core.experience import sources
@@ -17,6 +16,7 @@ from core.run_config import ActorLearnerConfig
 from core.suites.suite import TrainingScore
 from core.suites.tasks import Tasks
 from core.training import resume, run_info
+from core.training.clock import Clock
 from core.training.learner import Learner
 from core.training.progress import Progress
 from core.training.records import Records
@@ -54,7 +54,8 @@ def train(config: ActorLearnerConfig, agent: Any, tasks: Tasks) -> int:
     print(f'building {num_environments} environments', flush=True)
     source = closing(sources.make_source(config, agent, tasks, timer, state))
     run_info.write(config.logdir, run_info.describe(config, tasks))
-    records = closing(Records(config.logdir, state.get('records')))
+    has_success = agent.env_spec.has_success
+    records = closing(Records(config.logdir, state.get('records'), has_success))
     progress = closing(Progress(last_frame, tasks.names))
     scores = _training_scores(tasks)
     print('compiling: the first update takes longest', flush=True)
@@ -73,15 +74,15 @@ def _training_scores(tasks: Tasks) -> list[TrainingScore]:
 def _loop(config, learner, source, records, progress, scores, interrupt):
   """Consumes batches until the frames are spent or Ctrl-C."""
   returns = collections.defaultdict(lambda: collections.deque(maxlen=100))
-  clock = _Clock(config, learner)
+  clock = Clock(config, learner)
   last_frame = config.stop_frames or config.total_environment_frames
   row = None
   while learner.env_frames < last_frame:
     batch = source.next_batch(learner.num_updates, interrupt)
     if batch is None:
       break
-    episodes = learner.finished_episodes(batch)
     metrics, task_metrics = learner.step(batch)
+    episodes = learner.finished_episodes(batch)
     records.episodes(episodes, learner.env_frames)
     for score in scores:
       records.scalars(learner.env_frames, score.add(episodes))
@@ -107,45 +108,3 @@ def _save(config, learner, source, records):
   """Writes a checkpoint, also where the records are gone; then says so."""
   resume.save(config, learner, source, records)
   records.check_files()
-
-
-class _Clock:
-  """Rates and reminders of the training loop."""
-
-  def __init__(self, config, learner):
-    self._config = config
-    self._learner = learner
-    self._rate_start = self._lap_start = (time.monotonic(), learner.env_frames)
-    self._rate = 0.0
-    self._last_save = time.monotonic()
-
-  def frames_per_sec(self):
-    """Returns environment frames per second of the last ten seconds or so."""
-    secs, frames = self._since(self._rate_start)
-    if secs > 10.0:
-      self._rate = frames / secs
-      self._rate_start = (time.monotonic(), self._learner.env_frames)
-    return self._rate or frames / secs
-
-  def lap(self):
-    """Returns the rate and the seconds per phase since the last lap."""
-    secs, frames = self._since(self._lap_start)
-    self._lap_start = (time.monotonic(), self._learner.env_frames)
-    phases = collections.defaultdict(float, self._learner.timer.take())
-    row = dict(frames_per_sec=round(frames / secs, 1))
-    for name in ('environment', 'inference', 'learner', 'waiting'):
-      row[f'{name}_secs'] = round(phases[name], 4)
-    return row
-
-  def checkpoint_is_due(self):
-    """Tells whether it is time for a checkpoint, by updates or by the clock."""
-    if self._config.checkpoint_updates:
-      return self._learner.num_updates % self._config.checkpoint_updates == 0
-    if time.monotonic() - self._last_save < self._config.checkpoint_secs:
-      return False
-    self._last_save = time.monotonic()
-    return True
-
-  def _since(self, start):
-    secs = max(time.monotonic() - start[0], 1e-9)
-    return secs, self._learner.env_frames - start[1]

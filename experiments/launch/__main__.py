@@ -64,9 +64,11 @@ def main() -> None:
       )
   except UserError as error:
     sys.exit(f'error: {error}')
-  print('\n'.join(schedule.report(jobs)), flush=True)
+  *lines, summary = schedule.report(jobs)
+  print(*lines, sep='\n', end='\n' * bool(lines), flush=True)
   if any(job.state == 'failed' for job in jobs):
-    sys.exit(1)
+    sys.exit(f'error: {summary}')
+  print(summary, flush=True)
   if any(job.state != 'done' for job in jobs):
     sys.exit(130)
 

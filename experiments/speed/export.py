@@ -138,11 +138,7 @@ def export_learner(
     assert output_index == len(outputs), 'variables must follow metrics'
     name = order[input_index]
     outputs[name] = reference.variables()[name].numpy()
-  expected = {
-    name: run_exported.describe_output(x, arrays.get(name))
-    for name, x in outputs.items()
-  }
-  _scale_meta_gradient(expected)
+  expected = _describe_values(outputs, arrays)
   manifest = {
     **_describe(config, env_spec, compiled),
     'inputs': [inputs[n] | {'crc32': _checksum(arrays[n])} for n in order],
@@ -335,14 +331,20 @@ def _describe(config: Any, env_spec: EnvSpec, agent: Any) -> dict[str, Any]:
   }
 
 
-def _scale_meta_gradient(expected: dict[str, dict[str, Any]]) -> None:
-  """Let the errors of its elements be measured by the largest of them.
+def _describe_values(outputs, arrays) -> dict[str, dict[str, Any]]:
+  """Return what is kept of the outputs' values, by name.
 
-  Sums of numbers that cancel, like a gradient's anywhere, but metrics each.
+  The meta-gradient's elements are metrics each, but sums of numbers that cancel
+  like any gradient's: their errors are measured by the largest of them.
   """
+  expected = {
+    name: run_exported.describe_output(x, arrays.get(name))
+    for name, x in outputs.items()
+  }
   elements = [x for name, x in expected.items() if '_gradient_head_' in name]
   for element in elements:
     element['scale'] = max(other['largest'] for other in elements)
+  return expected
 
 
 def _describe_output(name, array, replaces_input, expected):

@@ -224,12 +224,14 @@ def draw(pyplot: Any, recorded: Mapping[str, pd.DataFrame]) -> Any:
   colors = {agent: f'C{i}' for i, agent in enumerate(agents)}
   for ax, (name, runs) in zip(axes, recorded.items(), strict=True):
     values = sorted(runs.value.unique())
-    for agent in [n for n in agents if n in set(runs.agent)]:
+    shown = [n for n in agents if n in set(runs.agent)]
+    for i, agent in enumerate(shown):
       found = runs[runs.agent == agent].groupby('value').curve
       means = found.mean()
       ends = np.array([bootstrap.mean_interval(r.to_numpy()) for _, r in found])
       spread = np.abs(ends.T - means.to_numpy())
-      places = [1 + values.index(value) for value in means.index]
+      beside = 0.06 * (i - (len(shown) - 1) / 2)  # Bars hide none.
+      places = [1 + values.index(v) + beside for v in means.index]
       style = dict(color=colors[agent], label=NAMES[agent], marker='o')
       ax.errorbar(places, means.to_numpy(), spread, capsize=3, **style)
     names = [f'{value:g}' for value in values]
@@ -237,6 +239,8 @@ def draw(pyplot: Any, recorded: Mapping[str, pd.DataFrame]) -> Any:
     ax.set_title(EXPERIMENTS[name].replace('_', ' '))
   axes[0].set_ylabel('mean return, all of training')
   drawing.add_legend(figure, axes, 'setting')
+  for ax in axes:
+    ax.set_xlim(left=0.5)
   return figure
 
 

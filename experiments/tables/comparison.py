@@ -27,10 +27,13 @@ NOT_MEASURED = 'not measured'
 INCOMPLETE = 'incomplete'
 
 MEAN_RETURN = 'mean return'
-# What we compute of a suite, by the name of the published statistic.
+# What we compute of a suite, in percent, by the name of the published
+# statistic, and what the published unit is in percent.
 SUITE_STATISTICS = {
-  'median human-normalised %': 'median',
-  'mean human-normalised %': 'mean',
+  'median human-normalised %': ('median', 1.0),
+  'mean human-normalised %': ('mean', 1.0),
+  'mean human-normalised': ('mean', 100.0),
+  'mean normalised score': ('mean', 100.0),  # Of success where tasks tell it.
 }
 # By how a published protocol begins, what the line of ours must contain.
 # Human start states were never published: no test of ours plays from them.
@@ -188,22 +191,24 @@ def _compare_one(number, name: str, results: Sequence[Run]) -> Ours:
     if number.protocol.startswith(start) and required not in protocol:
       return ours._replace(status=OTHER_PROTOCOL)
   if number.statistic == MEAN_RETURN:
-    suite, statistic = (number.task,), 'mean'
+    suite, statistic, unit = (number.task,), 'mean', 1.0
   elif number.statistic in SUITE_STATISTICS and _tasks_of(number.task):
     suite = _tasks_of(number.task)
-    statistic = SUITE_STATISTICS[number.statistic]
+    statistic, unit = SUITE_STATISTICS[number.statistic]
   else:
     return ours._replace(status=NOT_MEASURED)
   played = set.intersection(*(set(r.evaluation.task) for r in whole))
   tasks = tuple(task for task in suite if task in played)
   if not tasks:
     raise UserError(f'runs.csv: {name} was not tested on {number.task}')
+  if any(_column(number, tasks) not in r.evaluation for r in whole):
+    return ours._replace(status=NOT_MEASURED)
   value, low, high = _estimate(number, whole, tasks, statistic)
   return ours._replace(
     status=RUN,
-    value=value,
-    low=low,
-    high=high,
+    value=value / unit,
+    low=low / unit,
+    high=high / unit,
     tasks=tasks,
     num_tasks=len(suite),
   )
@@ -220,11 +225,14 @@ def _estimate(
   The bootstrap is over seeds, stratified by task; with one seed over its test
   episodes, which leaves out how much seeds differ.
   """
+  column = _column(number, tasks)
   returns = [  # [seed][task, episode]
-    np.array([r.evaluation['return'][r.evaluation.task == t] for t in tasks])
+    np.array([r.evaluation[column][r.evaluation.task == t] for t in tasks])
     for r in results
   ]
-  if number.statistic != MEAN_RETURN:
+  if column == 'success':
+    returns = [100.0 * per_seed for per_seed in returns]
+  elif number.statistic != MEAN_RETURN:
     references = list(map(suites.reference, tasks))
     returns = [
       np.stack(list(map(scoring.normalize, per_seed, references)))
@@ -240,6 +248,14 @@ def _estimate(
   return estimate._replace(low=interval.low, high=interval.high)
 
 
+def _column(number, tasks):
+  """Returns which column of evaluation.csv a statistic is computed from."""
+  suite = suites.find_suite(tasks[0])
+  is_success = suite is not None and suite.has_success
+  is_success = is_success and number.statistic != MEAN_RETURN
+  return 'success' if is_success else 'return'
+
+
 def _aggregate(matrix: np.ndarray) -> dict[str, scores.Aggregate]:
   """Returns `scores.aggregate`, which a table asks for several times."""
   return _aggregate_once(tuple(map(tuple, matrix.tolist())))
@@ -251,8 +267,10 @@ def _aggregate_once(rows):
 
 
 def _tasks_of(name: str) -> tuple[str, ...]:
-  """Returns the tasks of a suite, none if it is not one that we score."""
+  """Returns the tasks of a suite or set, none if we cannot score it."""
   for suite in suites.SUITES:
+    if name in suite.lists:
+      return suite.expand(name)
     if name.removesuffix('_unclipped') == suite.name:
       return suite.names
   return ()

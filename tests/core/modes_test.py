@@ -1,12 +1,16 @@
 """Tests of core/modes.py."""
 
+import contextlib
+import io
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest
 
 from core import modes
 from core.device import Device
 from core.errors import UserError
+from core.suites.catch import Catch
 from core.suites.tasks import Tasks
 from impala.agent import Agent
 from tests import runs
@@ -33,6 +37,17 @@ class ModesTest(absltest.TestCase):
     self.assertIs(found, config)
     self.assertIsInstance(agent, Agent)
     self.assertEqual(tasks.names, ('catch',))
+
+  def test_says_what_a_suite_must_tell(self):
+    for line in ('Catch as it is', ''):
+      with (
+        mock.patch.object(Catch, 'protocol_line', return_value=line),
+        contextlib.redirect_stdout(io.StringIO()) as said,
+      ):
+        self.run_mode('train')
+      expected = ['1 tasks: frames (20, 20, 1) and 3 actions']
+      expected += [line] if line else []
+      self.assertEqual(said.getvalue().splitlines(), expected)
 
   def test_test(self):
     with self.assertRaisesRegex(UserError, 'no checkpoint in .*: train there'):

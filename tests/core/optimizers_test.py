@@ -163,6 +163,35 @@ class ClipByGlobalNormTest(parameterized.TestCase):
       np.testing.assert_allclose(found, factor * gradient, rtol=1e-6)
 
 
+class AdamWTest(parameterized.TestCase):
+  @parameterized.named_parameters(('adam', 0.0), ('decay', 0.5))
+  def test_equals_a_slow_computation(self, weight_decay):
+    # Of tests/brc, too: numbers of optax.adamw over two steps.
+    rng = np.random.default_rng(0)
+    w = normal(rng, 3)
+    variables = [tf.Variable(w, name='a/b'), tf.Variable(0.0, name='c')]
+    optimizer = optimizers.AdamW(
+      variables, 0.01, 0.8, 0.9, 1e-2, weight_decay, name='slots'
+    )
+    w, mean, square = w.astype(np.float64), np.zeros(3), np.zeros(3)
+    for t in range(1, NUM_STEPS + 1):
+      g = normal(rng, 3)
+      optimizer.apply([tf.constant(g), tf.constant(0.0)])
+      mean = 0.8 * mean + 0.2 * g
+      square = 0.9 * square + 0.1 * g**2
+      spread = np.sqrt(square / (1 - 0.9**t)) + 1e-2
+      w = w - 0.01 * (mean / (1 - 0.8**t) / spread + weight_decay * w)
+      np.testing.assert_allclose(variables[0], w, rtol=2e-5)
+    np.testing.assert_array_equal(variables[1], 0.0)
+    named = optimizer.named_variables()
+    self.assertEqual(named['slots/num_steps'], NUM_STEPS)
+    np.testing.assert_allclose(named['slots_mean/a/b'], mean, rtol=1e-4)
+    np.testing.assert_allclose(
+      named['slots_mean_square/a/b'], square, rtol=1e-4
+    )
+    self.assertLen(named, 5)
+
+
 class LinearDecayTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('start', 0, 0.5),

@@ -1,5 +1,6 @@
 """Limits of what the configs of all papers share."""
 
+import dataclasses
 import importlib
 
 from absl import flags as absl_flags
@@ -48,7 +49,8 @@ class LimitsTest(parameterized.TestCase):
       flags.define(config.Config, config.PRESETS, values)
       values(['program', f'--preset={name}'])
       found = flags.resolve(config.Config, config.PRESETS, values, ['program'])
-      self.assertEqual(found, config.PRESETS[name])
+      expected = dataclasses.replace(config.PRESETS[name], preset=name)
+      self.assertEqual(found, expected)
 
 
 class GroupsTest(parameterized.TestCase):

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from core.suites.tasks import assign_tasks
+from core.types import Unroll
 from core.unrolls import (
   Batcher,
   join_unrolls,
@@ -117,6 +119,23 @@ class TakeTurnsTest(absltest.TestCase):
     expected = select_columns(unroll._replace(task_id=task_id), order)
     assert_unrolls_equal(found, expected)
     assert_unrolls_equal(take_turns(found), found)
+
+  def test_which_of_57_games_meet_in_a_batch_of_32(self):
+    # impala/README.md, D12: 114 environments in 3 groups.
+    task_ids = np.split(assign_tasks(114, 57), 3)
+    batcher, batches = Batcher(32), []
+    while len(batches) < 57:
+      for ids in task_ids:
+        nothing = Unroll(ids, np.zeros(38, np.int64), (), (), ())
+        batches += batcher.add(take_turns(nothing))
+    meet = np.zeros([57, 57], int)
+    for batch in batches[:57]:
+      is_there = np.bincount(batch.task_id, minlength=57)
+      meet += np.outer(is_there, is_there)
+    np.testing.assert_array_equal(np.diag(meet), 32)
+    others = meet[~np.eye(57, dtype=bool)]
+    self.assertEqual((others.min(), others.max()), (13, 32))
+    self.assertAlmostEqual(others.mean(), 17.7, places=1)
 
   def test_one_task_is_left_alone(self):
     unroll = tagged_unroll(0, 3)._replace(task_id=np.zeros(3, np.int32))

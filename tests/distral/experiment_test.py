@@ -154,6 +154,9 @@ class RunTest(parameterized.TestCase):
       self.assertEqual(
         [row['task'] for row in rows], [TASKS[0]] * 4 + [TASKS[1]] * 4
       )
+      line = 'whole episodes; sampled policy; raw rewards'
+      line += '; test_policy distilled' * (policy == 'distilled')
+      self.assertEqual({row['protocol'] for row in rows}, {line})
       played.append([(row['return'], row['length']) for row in rows])
     self.assertNotEqual(*played)
 

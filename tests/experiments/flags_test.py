@@ -14,12 +14,14 @@ import unittest
 from unittest import mock
 
 import numpy as np
+import tensorflow as tf
 from absl.flags import FlagValues
 from absl.testing import absltest, parameterized
 
 from core import flags
 from core.experience.actor import Actor
 from core.experience.timing import Timer
+from core.suites import tasks as tasks_module
 from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks
 from core.training.learner import Learner
@@ -29,9 +31,12 @@ from tests import runs
 FOLDER = runs.ROOT / 'experiments'
 FILES = sorted(FOLDER.rglob('*.flags'))
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
-# Whose agents learn from unrolls; PRL's files are built in tests/prl.
-ACTOR_LEARNERS = [name for name in NAMES if not name.startswith('prl/')]
 NUM_TASKS = 3  # Of a file's many, first, middle and last.
+
+# Rows of papers that learn from a replay.
+OF_REPLAY = [name for name in NAMES if name.startswith('brc/')]
+# PRL's are built in tests/prl.
+OF_UNROLLS = [n for n in NAMES if not n.startswith(('brc/', 'prl/'))]
 
 # What the head of a file must say.
 HEAD = dict(
@@ -105,7 +110,40 @@ class FlagFilesTest(parameterized.TestCase):
     for path in re.findall(r'--flagfile=(\S+)', text):
       self.assertTrue((runs.ROOT / path).exists(), path)
 
-  @parameterized.parameters(*ACTOR_LEARNERS)
+  @parameterized.parameters(*OF_REPLAY)
+  def test_builds_its_agent_and_learns_from_a_replay(self, name):
+    # As the papers' other rows below: sizes and tracing would take minutes.
+    tf.config.run_functions_eagerly(True)
+    self.addCleanup(tf.config.run_functions_eagerly, False)
+    config = parse(name)
+    names = tasks_module.expand(config.level_name)
+    shown = sorted({0, len(names) - 1})  # Dogs take long to build.
+    config = dataclasses.replace(
+      config,
+      level_name=','.join(names[i] for i in shown),
+      logdir=self.create_tempdir().full_path,
+      critic_width=8,
+      actor_width=8,
+      batch_size=4,
+      warm_up_steps=3,
+      replay_capacity=4,
+      evaluation_steps=0,
+      total_environment_frames=3 * len(shown),
+      xla='off',
+    )
+    tasks = Tasks.of(config)
+    agent = runs.agent_of(config, tasks.env_spec)
+    before = {n: v.numpy() for n, v in agent.variables().items()}
+    runs.module_of(config, 'experiment').train(config, agent, tasks)
+    (*_, row) = runs.rows(config, 'updates.csv')
+    self.assertEqual(int(row['num_updates']), config.updates_per_step)
+    for variable in agent.networks.trainable_variables:
+      self.assertTrue(np.all(np.isfinite(variable)), variable.name)
+    for n, variable in agent.variables().items():
+      if n.startswith(('critic/', 'actor/', 'target_critic/')):
+        self.assertFalse(np.array_equal(before[n], variable), n)
+
+  @parameterized.parameters(*OF_UNROLLS)
   def test_builds_its_agent_and_makes_an_update(self, name):
     # The network, its heads and its losses are the file's; its batch, and
     # compiling with XLA, would take minutes.

@@ -164,7 +164,7 @@ class RecordTest(absltest.TestCase):
   def test_averages_per_bin_and_task(self):
     episodes = pd.DataFrame(
       dict(
-        env_frames=[0, 99, 100, 150, 160],
+        env_frames=[1, 100, 101, 150, 200],
         task=['a', 'a', 'a', 'b', 'b'],
         episode_return=[1.0, 3.0, 5.0, 7.0, 10.0],
       )

@@ -60,6 +60,7 @@ class FlagFilesTest(parameterized.TestCase):
   def test_dmlab30_file_holds_scalable_agents_values(self):
     config = parse(f'--flagfile={runs.ROOT}/experiments/impala/dmlab30.flags')
     changes = dict(
+      preset='dmlab30_multitask',
       level_name='dmlab30',
       num_environments=150,
       batch_size=32,
@@ -99,8 +100,13 @@ class FlagFilesTest(parameterized.TestCase):
       test_num_episodes=10,
       max_gradient_norm=0.0,
     )
+    preset = parse('--preset=scalable_agent_dmlab')
     for name, value in released.items():
       self.assertEqual(getattr(config, name), value, name)
+      self.assertEqual(getattr(preset, name), value, name)
+    # Its num_actors; the default is wider (README, D5).
+    self.assertEqual((preset.num_actors, preset.num_environments), (1, 4))
+    self.assertEqual(config.num_environments, 32)
 
 
 class WrongInputTest(parameterized.TestCase):

@@ -50,7 +50,7 @@ def soak(
   logdir = workshop.fresh(f'soak_{seed}')
   process = Process(
     'impala.experiment',
-    *(*_FLAGS, f'--level_name={level_name}', f'--seed={seed % 2**31}'),
+    *(*_FLAGS, f'--level_name={level_name}', f'--seed={seed % 2**30}'),
     f'--logdir={logdir}',
     cwd=logdir,
   )

@@ -21,7 +21,8 @@ class StateTest(parameterized.TestCase):
     *('cartpole/swingup', 'finger/spin', 'finger/turn_easy'),
     *('fish/swim', 'humanoid/walk', 'manipulator/insert_peg'),
     *('point_mass/hard', 'quadruped/escape', 'reacher/hard', 'stacker/stack_2'),
-    *('swimmer/swimmer6', 'walker/walk'),
+    *('swimmer/swimmer6', 'walker/walk', 'reacher/three_hard'),
+    *('ball_in_cup/spin', 'cheetah/jump'),
   )
   def test_there_and_back_is_exact(self, task):
     env, other = (ControlEnv(task, FEATURES) for _ in range(2))

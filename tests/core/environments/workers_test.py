@@ -60,6 +60,14 @@ class ProcessEnv(gymnasium.Env):
     return np.float32([os.getpid(), is_script, self._num_calls, is_blocked])
 
 
+class SuccessEnv(ProcessEnv):
+  """Succeeds where the action is 1."""
+
+  def step(self, action):
+    *outputs, _ = super().step(action)
+    return *outputs, {'success': action[0] == 1.0}
+
+
 class BrokenEnv(gymnasium.Env):
   """Cannot be built."""
 
@@ -98,7 +106,7 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     self.assertEqual(env.observation_space, plain.observation_space)
     self.assertEqual(env.action_space, plain.action_space)
     self.assertEqual(env.single_action_space, plain.single_action_space)
-    rng = np.random.default_rng(0)
+    rng, num_ends = np.random.default_rng(0), 0
     found, infos = env.reset(seed=3)
     expected, _ = plain.reset(seed=3)
     np.testing.assert_array_equal(found, expected)
@@ -109,6 +117,14 @@ class WorkerVectorEnvTest(parameterized.TestCase):
       for a, b in zip(outputs[:4], others[:4], strict=True):
         np.testing.assert_array_equal(a, b)
         self.assertEqual(a.dtype, b.dtype)
+      self.assertEqual(
+        outputs[4].keys(), others[4].keys() - {'final_info', '_final_info'}
+      )
+      if 'final_obs' in outputs[4]:
+        ours, theirs = outputs[4]['final_obs'], others[4]['final_obs']
+        np.testing.assert_array_equal(np.stack(ours), np.stack(theirs))
+        num_ends += outputs[4]['_final_obs'].sum()
+    self.assertEqual(num_ends, 2 * 5)
     state = env.get_state()
     self.assertEqual(state, [row.get_state() for row in plain.envs])
     outputs = env.step(actions)
@@ -116,6 +132,52 @@ class WorkerVectorEnvTest(parameterized.TestCase):
     env.set_state(state)
     for a, b in zip(env.step(actions)[:4], outputs[:4], strict=True):
       np.testing.assert_array_equal(a, b)
+
+  def test_vectors_of_different_lengths_are_padded(self):
+    sizes = (1, 3, 2)
+    env = self.make([functools.partial(PointMass, n) for n in sizes], 2)
+    self.assertEqual(
+      env.single_observation_space, PointMass(3).observation_space
+    )
+    self.assertEqual(env.action_space.shape, (3, 3))
+    singles = [PointMass(n) for n in sizes]
+    observations, _ = env.reset(seed=5)
+    self.assertEqual(
+      (observations.shape, observations.dtype), ((3, 9), np.float32)
+    )
+    for row, single in enumerate(singles):
+      features, _ = single.reset(seed=5 + row)
+      np.testing.assert_array_equal(
+        observations[row, : features.size], features
+      )
+      self.assertFalse(observations[row, features.size :].any())
+    rng = np.random.default_rng(0)
+    for _ in range(110):
+      actions = rng.uniform(-1, 1, [3, 3]).astype(np.float32)
+      observations, rewards, _, truncated, infos = env.step(actions)
+      self.assertNotIn('success', infos)
+      for row, single in enumerate(singles):
+        features, reward, _, is_last, _ = single.step(
+          actions[row, : sizes[row]]
+        )
+        if is_last:
+          features, _ = single.reset()
+        found = observations[row]
+        np.testing.assert_array_equal(found[: features.size], features)
+        self.assertFalse(found[features.size :].any())
+        self.assertEqual((rewards[row], truncated[row]), (reward, is_last))
+
+  def test_success_of_those_that_tell_it(self):
+    env = self.make([SuccessEnv, SuccessEnv, ProcessEnv], 2)
+    env.reset(seed=0)
+    actions = np.float32([[1.0], [0.5], [1.0]])
+    for _ in range(2):
+      *_, infos = env.step(actions)
+      np.testing.assert_array_equal(
+        infos['success'], np.float32([1, 0, np.nan])
+      )
+      self.assertEqual(infos['success'].dtype, np.float32)
+    self.assertIsNone(env.get_state())  # None of them can say it.
 
   def test_rows_share_processes(self):
     env = self.make([ProcessEnv] * 5, 2)

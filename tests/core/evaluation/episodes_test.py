@@ -303,6 +303,50 @@ class ContinuousTest(absltest.TestCase):
     self.check_calls(1)
 
 
+class Succeeding(gymnasium.vector.VectorEnv):
+  """Episodes of three steps; tells which of its two rows succeed in a step."""
+
+  def __init__(self, successes):
+    self.num_envs = 2
+    self._successes = successes
+
+  def reset(self, *, seed=None, options=None):
+    self._step = 0
+    return np.zeros([2, 1], np.float32), {}
+
+  def step(self, actions):
+    success = np.float32(self._successes[self._step])
+    self._step += 1
+    done = np.full(2, self._step % 3 == 0)
+    infos = {'episode_done': done, 'success': success}
+    return np.zeros([2, 1], np.float32), np.ones(2), done, ~done & False, infos
+
+
+class SuccessTest(absltest.TestCase):
+  def test_a_step_of_an_episode_is_enough(self):
+    nan = np.nan
+    successes = [[0, nan], [1, nan], [0, nan], *[[0, nan]] * 3, [1, nan]]
+    successes += [[1, nan], [1, nan]]
+
+    def act(last_action, env_output, core_state, seed):
+      return AgentOutput(last_action, last_action), core_state
+
+    rows = episodes.play_episodes(
+      Succeeding(successes),
+      Policy(act, lambda n: (), lambda n: np.zeros([n, 1], np.float32)),
+      num_episodes_per_task=3,
+      task_of_row=np.array([0, 1]),
+      task_names=['can', 'cannot'],
+      protocol='p',
+      seed=0,
+      num_action_repeats=1,
+    )
+    found = collections.defaultdict(list)
+    for row in rows:
+      found[row['task']].append(row.get('success'))
+    self.assertEqual(found, {'can': [1, 0, 1], 'cannot': [None] * 3})
+
+
 class PolicyOfTest(absltest.TestCase):
   def test_acts_in_one_task(self):
     calls = []

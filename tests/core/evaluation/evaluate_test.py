@@ -18,6 +18,7 @@ from core.suites import atari
 from core.suites.tasks import Tasks
 from impala.config import ATARI_EXPERT_SHALLOW
 from tests import runs
+from tests.tasks import PlayedAs
 
 
 def save_untrained(config, agent):
@@ -54,15 +55,20 @@ class TestModeTest(parameterized.TestCase):
       logdir=self.create_tempdir().full_path, test_num_episodes=7, mode='test'
     )
     agent = runs.make_agent(config)
-    save_untrained(config, agent)
+    save_untrained(dataclasses.replace(config, preset='debug'), agent)
     evaluate.test(config, agent, Tasks.of(config))
     with open(os.path.join(config.logdir, 'evaluation.csv')) as file:
       rows = list(csv.DictReader(file))
     self.assertLen(rows, 7)
     self.assertEqual({row['length'] for row in rows}, {'9'})
     self.assertContainsSubset({row['return'] for row in rows}, {'-1.0', '1.0'})
+    name = 'checkpoint_000000000001000.npz'
+    self.assertEqual({row['preset'] for row in rows}, {'debug'})
+    self.assertEqual({row['checkpoint'] for row in rows}, {name})
     with open(os.path.join(config.logdir, 'evaluation.md')) as file:
-      self.assertIn('catch', file.read())
+      text = file.read()
+    self.assertIn('catch', text)
+    self.assertIn(f'{name}, preset debug', text)
 
   def test_uses_the_checkpoint_not_the_fresh_weights(self):
     config = runs.tiny_config(
@@ -73,7 +79,7 @@ class TestModeTest(parameterized.TestCase):
       variable.assign_add(0.25 * np.ones(variable.shape, np.float32))
     save_untrained(config, trained)
     fresh = runs.make_agent(config)
-    self.assertEqual(evaluate.load_newest(config, fresh), 1000)
+    self.assertEqual(evaluate.load_newest(config, fresh).env_frames, 1000)
     for name, variable in trained.variables().items():
       np.testing.assert_array_equal(fresh.variables()[name], variable, name)
 
@@ -85,6 +91,44 @@ class TestModeTest(parameterized.TestCase):
     deep = runs.make_agent(dataclasses.replace(config, torso='deep'))
     with self.assertRaisesRegex(UserError, 'torso_linear.*the network has'):
       evaluate.load_newest(config, deep)
+
+  def test_what_would_be_played_otherwise_is_refused(self):
+    config = runs.tiny_config(
+      logdir=self.create_tempdir().full_path, mode='test', start_states='states'
+    )
+    agent = runs.make_agent(config)
+    save_untrained(config, agent)
+    # Trained with any of these, the network has the same shapes.
+    for name, other, value in (
+      ('level_name', 'tests.tasks:make', 'catch'),
+      ('num_action_repeats', 4, 1),
+      ('full_action_space', True, False),
+      ('precision', 'bfloat16', 'float32'),
+    ):
+      changed = dataclasses.replace(config, **{name: other})
+      message = f'^the checkpoint has another config: {name} was {value}, is '
+      with self.assertRaisesRegex(UserError, f'{message}{other}; give'):
+        evaluate.test(changed, agent, Tasks.of(config))
+    changed = dataclasses.replace(config, num_action_repeats=4)
+    with self.assertRaisesRegex(UserError, 'num_action_repeats was 1, is 4'):
+      evaluate.save_states(changed, agent, PlayedAs([], None))
+    self.assertEqual(os.listdir(config.logdir), ['checkpoints'])
+
+  def test_what_only_training_reads_may_differ(self):
+    config = runs.tiny_config(
+      logdir=self.create_tempdir().full_path, mode='test'
+    )
+    agent = runs.make_agent(config)
+    save_untrained(config, agent)
+    changed = dataclasses.replace(
+      config,
+      seed=7,
+      batch_size=8,
+      learning_rate=0.5,
+      total_environment_frames=10**9,
+      preset='other',
+    )
+    self.assertEqual(evaluate.load_newest(changed, agent).env_frames, 1000)
 
   def test_start_states_are_written_and_played(self):
     folder = self.create_tempdir().full_path

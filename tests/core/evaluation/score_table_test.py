@@ -43,6 +43,24 @@ def cells(markdown):
 
 
 class ScoreTableTest(parameterized.TestCase):
+  def test_success_where_a_task_can(self):
+    rows = []
+    for task, successes in (('reach', [1, 0, 1, 1]), ('hammer', [0, 0])):
+      played = episodes(f'metaworld:{task}', *[500.0] * len(successes))
+      for row, success in zip(played, successes, strict=True):
+        row['success'] = success
+      rows += played
+    rows += episodes('control:pendulum/spin', 1.0, 3.0)
+    text = score_table.score_markdown(rows)
+    table = cells(text)
+    self.assertEqual(table['task'][5:], ['success %'])
+    self.assertEqual(
+      [table[task][-1] for task in dict.fromkeys(r['task'] for r in rows)],
+      ['75.0', '0.0', '-'],
+    )
+    self.assertIn('; mean success % of 2: 37.5.', text)
+    self.assertNotIn('success', score_table.score_markdown(rows[-2:]))
+
   def test_line_of_a_task(self):
     rows = episodes('pong', -20.7, 14.6, 14.6)
     table = cells(score_table.score_markdown(rows))

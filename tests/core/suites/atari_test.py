@@ -1,13 +1,18 @@
 """Tests of core/suites/atari.py and its tables."""
 
+import dataclasses
+
 import numpy as np
 from absl.testing import absltest, parameterized
 from ale_py import roms
 
-from core.environments.atari import AtariProtocol
+from core.environments.ale_state import make_emulator
+from core.environments.atari import AtariEnv, AtariProtocol
 from core.errors import UserError
 from core.suites import scores, tasks
-from core.suites.atari import GAMES, Atari
+from core.suites.atari import ATARI_26, GAMES, Atari
+from tests.published_rows import column
+from tests.tasks import tasks_of
 
 SUITE = Atari()
 
@@ -58,6 +63,48 @@ class Atari57Test(parameterized.TestCase):
     )
     self.assertAlmostEqual(np.median(normalized), median, delta=0.005)
 
+  def test_sets(self):
+    self.assertEqual(tasks.expand('atari26'), ATARI_26)
+    transfer = tasks.expand('atari20_transfer')
+    self.assertEqual((len(ATARI_26), len(transfer)), (26, 20))
+    self.assertLen({*ATARI_26, *transfer}, 46)
+    self.assertContainsSubset({*ATARI_26, *transfer}, GAMES)
+    # The games of the published table, in its order.
+    table = column('brc', 'Atari 100k table', 'Human')
+    self.assertEqual(tuple(table), ATARI_26)
+    for game, human in table.items():
+      self.assertEqual(SUITE.reference(game).high, human)
+
+  def test_atari_26_play_with_all_actions(self):
+    run = tasks_of(*ATARI_26, full_action_space=True, num_action_repeats=4)
+    self.assertEqual(run.names, ATARI_26)
+    spec = run.env_spec
+    self.assertEqual((spec.num_actions, spec.frame_shape), (18, (4, 84, 84)))
+    protocol = run.protocol('alien')
+    self.assertEqual(protocol.repeat_action_probability, 0.0)
+    # 27,000 agent steps are the 30 minutes of the 57 games.
+    steps = protocol.max_frames_per_episode / protocol.num_action_repeats
+    self.assertEqual(steps, 27_000)
+    self.assertTrue(protocol.life_loss_is_done)
+    actions = np.random.default_rng(0).integers(18, size=60)
+    num_rewarding = 0
+    for game in ATARI_26:
+      env = AtariEnv(game, 1, dataclasses.replace(protocol, noop_max=0), 1)
+      env.reset(seed=5)
+      emulator = make_emulator(game, 5, repeat_action_probability=0.0)
+      emulator.reset_game()
+      legal = emulator.getLegalActionSet()
+      found, expected = [], []
+      for action in actions:
+        frames, rewards, *_ = env.step(np.array([action]))
+        found.append(rewards[0])
+        expected.append(sum(emulator.act(legal[action]) for _ in range(4)))
+      env.close()
+      self.assertEqual(frames.shape, (1, 4, 84, 84))
+      self.assertEqual(found, expected, game)
+      num_rewarding += any(expected)
+    self.assertGreater(num_rewarding, 5)
+
   def test_known_game(self):
     self.assertEqual(SUITE.expand('ms_pacman'), ('ms_pacman',))
 
@@ -67,6 +114,7 @@ class Atari57Test(parameterized.TestCase):
     ('upper_case', 'SEAQUEST', 'seaquest'),
     ('gymnasium_id', 'ALE/SpaceInvaders-v5', 'space_invaders'),
     ('old_gym_id', 'PongNoFrameskip-v4', 'pong'),
+    ('set', 'atari-26', 'atari26'),
   )
   def test_unknown_game_gets_the_nearest_names(self, name, nearest):
     with self.assertRaisesRegex(UserError, f'did you mean {nearest}') as e:

@@ -1,5 +1,8 @@
 """Tests of core/suites/control.py."""
 
+import os
+from unittest import mock
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -27,9 +30,11 @@ class NamesTest(parameterized.TestCase):
     )
     self.assertLen(control.BENCHMARKING, 28)
     self.assertSameElements(
-      control.ALL_TASKS,
+      set(control.ALL_TASKS) - set(control.CUSTOM),
       [f'control:{domain}/{task}' for domain, task in suite.ALL_TASKS],
     )
+    self.assertLen(set(control.CUSTOM), 11)
+    self.assertContainsSubset(control.CUSTOM, control.ALL_TASKS)
 
   def test_the_benchmarking_set(self):
     self.assertEqual(tasks.expand('control'), control.BENCHMARKING)
@@ -37,7 +42,26 @@ class NamesTest(parameterized.TestCase):
     self.assertNotIn(name, control.BENCHMARKING)
     self.assertEqual(tasks.expand(name), (name,))
 
+  def test_other_sets(self):
+    dogs, humanoids = map(tasks.expand, ('control:dogs', 'control:humanoids'))
+    self.assertEqual((len(dogs), len(humanoids)), (4, 3))
+    self.assertEqual(tasks.expand('control:hard'), dogs + humanoids)
+    diverse = tasks.expand('control:diverse')
+    self.assertLen(set(diverse), 30)
+    self.assertContainsSubset(control.CUSTOM, diverse)
+    self.assertContainsSubset(diverse, control.ALL_TASKS)
+    domains = {task.split('/')[0] for task in diverse}
+    self.assertLen(domains, 10)
+    self.assertNotIn('control:humanoid', domains)
+
   @parameterized.named_parameters(
+    (
+      'added_task',
+      'control:hopper/hop_bakward',
+      'control:hopper/hop_backwards',
+    ),
+    ('set', 'control:harder', 'control:hard'),
+    ('no_colon', 'walker/run_backwards', 'control:walker/run_backwards'),
     ('task', 'control:cartpole/swing', 'control:cartpole/swingup'),
     ('domain', 'control:wlker/walk', 'control:walker/walk'),
     ('only_a_domain', 'control:humanoid', 'control:humanoid/run'),
@@ -86,6 +110,32 @@ class ProtocolTest(absltest.TestCase):
 
 
 class SeveralTasksTest(absltest.TestCase):
+  def test_tasks_share_processes(self):
+    names = tuple(
+      f'control:{task}'
+      for task in ('dog/run', 'pendulum/spin', 'walker/run', 'fish/swim')
+    )
+    run = tasks_of(*names, num_action_repeats=1)
+    with mock.patch.object(os, 'cpu_count', return_value=2):
+      envs = TaskEnvironments(run, np.arange(4, dtype=np.int32), True)
+    self.addCleanup(envs.close)
+    (env,) = envs._envs
+    self.assertLen(env.processes, 2)
+    observation, _ = envs.reset(seed=4)
+    self.assertEqual(observation.features.shape, (4, 223))
+    actions = np.full([4, 38], 0.5, np.float32)
+    observation, rewards, *_ = envs.step(actions)
+    for row, name in enumerate(names):
+      single = engine.ControlEnv(name.partition(':')[2], ControlProtocol(1))
+      self.addCleanup(single.close)
+      single.reset(seed=4 + row)
+      size = single.action_space.shape[0]
+      features, reward, *_ = single.step(actions[row, :size])
+      found = observation.features[row]
+      np.testing.assert_array_equal(found[: features.size], features)
+      self.assertFalse(found[features.size :].any())
+      self.assertEqual(rewards[row], np.float32(reward))
+
   def test_the_benchmarking_set_is_padded(self):
     spec = tasks_of(*control.BENCHMARKING).env_spec
     self.assertEqual(spec.task_names, control.BENCHMARKING)
@@ -110,7 +160,8 @@ class SeveralTasksTest(absltest.TestCase):
     for _ in range(3):
       _, rewards, *_ = envs.step(np.full([3, 2], 0.5, np.float32))
     self.assertTrue(np.all(rewards[:2] > 1.0))  # Of two control steps.
-    self.assertLen(envs.get_state(), 2)
+    (rows,) = envs.get_state()
+    self.assertLen(rows, 3)
 
   def test_other_bounds_are_refused_in_one_line(self):
     names = ('control:walker/walk', 'control:quadruped/walk')

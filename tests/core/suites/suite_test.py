@@ -20,7 +20,10 @@ from core.suites.tasks import SUITES
 from core.types import ActionBox, EnvSpec
 from tests.tasks import tasks_of
 
-FAKE = str(pathlib.Path(__file__).parents[2] / 'fake_deepmind_lab')
+FAKES = [
+  str(pathlib.Path(__file__).parents[2] / name)
+  for name in ('fake_deepmind_lab', 'fake_robots')
+]
 
 EXAMPLES = {
   'catch': 'catch',
@@ -30,6 +33,9 @@ EXAMPLES = {
   'gymnasium': 'gym:CartPole-v1',
   'control': 'control:cartpole/swingup',
   'rwrl': 'rwrl:cartpole/swingup/easy',
+  'metaworld': 'metaworld:door-open',
+  'humanoidbench': 'humanoidbench:h1-walk',
+  'shadow_hand': 'shadow_hand:rubber_duck',
   'dmlab30': 'rooms_watermaze',
   'user': 'tests.user_environments:make_everything',
 }
@@ -58,18 +64,19 @@ every_suite = parameterized.named_parameters(
   *(
     (suite.name, suite)
     for suite in SUITES
-    if sys.version_info < (3, 13) or 'dm-control' not in suite.packages
+    if sys.version_info < (3, 13) or 'mujoco' not in suite.packages
   )
 )
 
 
 def setUpModule():
-  sys.path.insert(0, FAKE)
+  sys.path[:0] = FAKES
   importlib.invalidate_caches()
 
 
 def tearDownModule():
-  sys.path.remove(FAKE)
+  for folder in FAKES:
+    sys.path.remove(folder)
 
 
 class InterfaceTest(parameterized.TestCase):
@@ -103,11 +110,23 @@ class InterfaceTest(parameterized.TestCase):
       with self.assertRaisesRegex(UserError, f"unknown task '{name}'"):
         tasks.suite_of(name)
 
-  @parameterized.parameters('catch', 'atari57', 'control', 'rwrl', 'dmlab30')
+  @parameterized.parameters(
+    *('catch', 'atari57', 'control', 'rwrl', 'metaworld', 'dmlab30')
+  )
   def test_the_suites_name_stands_for_its_tasks(self, name):
     (suite,) = (suite for suite in SUITES if suite.name == name)
     training = tasks.expand(name)
     self.assertEqual(tasks_of(*training).for_test().names, suite.names)
+
+  @every_suite
+  def test_sets_stand_for_tasks_of_the_suite(self, suite):
+    for name in suite.lists:
+      found = tasks.expand(name)
+      self.assertNotEmpty(found)
+      self.assertTrue(all(map(suite.owns, found)), name)
+      self.assertIn(name, suite.suggest(f'{name[:-2]}{name[-1]}'))
+      with self.assertRaisesRegex(UserError, 'names a task twice'):
+        tasks.expand(f'{name},{found[0]}')
 
   @every_suite
   def test_suggests_what_was_misspelt(self, suite):
@@ -161,9 +180,11 @@ class InterfaceTest(parameterized.TestCase):
     for env in envs:
       self.addCleanup(env.close)
       self.assertEqual(env.metadata['autoreset_mode'], AutoresetMode.SAME_STEP)
+      self.assertEqual(spec.has_success, suite.has_success)
       observations = [as_observation(env.reset(seed=0)[0])]
       actions = spec.zero_actions(env.num_envs)
-      observation, rewards, terminated, truncated, _ = env.step(actions)
+      observation, rewards, terminated, truncated, infos = env.step(actions)
+      self.assertEqual('success' in infos, suite.has_success)
       observations.append(as_observation(observation))
       for array in (rewards, terminated, truncated):
         self.assertEqual(array.shape, (env.num_envs,))

@@ -188,7 +188,11 @@ class PaddingTest(absltest.TestCase):
       observation, rewards, terminated, truncated, infos = envs.step(actions)
       for row, single in enumerate(singles):
         size = single.single_action_space.shape[0]
-        expected, *outputs, _ = single.step(actions[row : row + 1, :size])
+        expected, *outputs, info = single.step(actions[row : row + 1, :size])
+        self.assertEqual('last_observation' in infos, truncated.any())
+        if 'final_obs' in info:
+          last = infos['last_observation'].features
+          self.assertPadded(last, row, info['final_obs'][0])
         self.assertPadded(observation.features, row, expected[0])
         np.testing.assert_array_equal(rewards[row], np.float32(outputs[0][0]))
         self.assertEqual(terminated[row], outputs[1][0])

@@ -93,6 +93,7 @@ class EpisodesTest(absltest.TestCase):
         'ab'[unroll.task_id[column]],
         float(info.episode_return[t, column]),
         4 * info.episode_step[t, column],
+        None,
       )
       for t in range(1, 7)
       for column in range(5)
@@ -101,6 +102,24 @@ class EpisodesTest(absltest.TestCase):
     self.assertNotEmpty(expected)
     found = [tuple(e) for e in learner.finished_episodes(unroll)]
     self.assertEqual(found, expected)
+
+  def test_success_where_a_task_can(self):
+    config = runs.tiny_config(level_name='catch', num_action_repeats=4)
+    unroll = random_unroll(6, 3, seed=1)
+    learner = Learner(config, runs.make_agent(config), Timer())
+    info = unroll.env_outputs.info
+    info.episode_done[:] = False
+    info.episode_done[2] = True
+    success = np.zeros(info.episode_done.shape, np.float32)
+    success[2] = [1.0, 0.0, np.nan]
+    outputs = unroll.env_outputs._replace(
+      info=info._replace(episode_success=success)
+    )
+    unroll = unroll._replace(
+      env_outputs=outputs, task_id=np.zeros_like(unroll.task_id)
+    )
+    found = [e.episode_success for e in learner.finished_episodes(unroll)]
+    self.assertEqual(found, [True, False, None])
 
 
 if __name__ == '__main__':

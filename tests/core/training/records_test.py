@@ -362,11 +362,12 @@ class WriteEvaluationTest(absltest.TestCase):
     folder = self.enter_context(tempfile.TemporaryDirectory())
     path = os.path.join(folder, 'evaluation.csv')
     names = ('task', 'episode', 'return', 'length', 'protocol')
+    names += ('preset', 'checkpoint')
     rows = [
       dict(zip(names, values, strict=True))
       for values in (
-        ('pong', 0, -21.0, 3056, 'no-ops, 1 to 30'),
-        ('pong', 1, 20.5, 7000, 'no-ops, 1 to 30'),
+        ('pong', 0, -21.0, 3056, 'no-ops, 1 to 30', 'debug', 'a.npz'),
+        ('pong', 1, 20.5, 7000, 'no-ops, 1 to 30', '', 'a.npz'),
       )
     ]
     for written in (rows[:1], rows):
@@ -375,9 +376,9 @@ class WriteEvaluationTest(absltest.TestCase):
     self.assertEqual(
       pathlib.Path(path).read_text().splitlines(),
       [
-        'task,episode,return,length,protocol',
-        'pong,0,-21.0,3056,"no-ops, 1 to 30"',
-        'pong,1,20.5,7000,"no-ops, 1 to 30"',
+        'task,episode,return,length,protocol,preset,checkpoint',
+        'pong,0,-21.0,3056,"no-ops, 1 to 30",debug,a.npz',
+        'pong,1,20.5,7000,"no-ops, 1 to 30",,a.npz',
       ],
     )
     with self.assertRaises(ValueError):

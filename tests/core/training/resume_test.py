@@ -79,7 +79,7 @@ class ResumeTest(RunsTest):
     kept = first_frames // 320
     self.assertEqual(updates[:kept], before[0][:kept])
     old, again = (
-      [row for row in rows if int(row['env_frames']) < first_frames]
+      [row for row in rows if int(row['env_frames']) <= first_frames]
       for rows in (before[1], episodes)
     )
     self.assertNotEmpty(old)

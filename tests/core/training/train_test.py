@@ -80,6 +80,11 @@ class SyncTest(RunsTest):
       self.assertEqual(row['task'], 'catch')
       self.assertIn(float(row['episode_return']), (-1.0, 1.0))
       self.assertEqual(row['episode_length'], '9')
+    # After the update that they ended in, as scalable_agent's.
+    ends = [20 * -(-9 * k // 5) for k in range(1, 34)]
+    self.assertEqual(
+      [int(row['env_frames']) for row in episodes], np.repeat(ends, 4).tolist()
+    )
 
 
 class StopTest(RunsTest):

@@ -16,6 +16,7 @@ from tests.published_rows import atari57
 SHALLOW = ('impala', 'Table C.1', 'IMPALA (shallow)')
 DEEP = ('impala', 'Table C.1', 'IMPALA (deep)')
 POPART = ('popart', 'Table 1', 'PopArt-IMPALA')
+BRC = ('brc', 'Figure 1', 'BRC (multi-task)')
 HEADER = 'paper,item,row,task,results'
 
 
@@ -123,6 +124,40 @@ class StatisticTest(ComparisonTestCase):
     self.record('popart/a', seed, line=fake_runs.LAB, seed=2)
     ours = self.ours(POPART, 'dmlab30', 'test levels, capped at 100')
     self.assertAlmostEqual(ours.value, 25.0)
+
+  def test_a_set_of_tasks_by_its_own_scores(self):
+    self.connect((BRC, 'humanoidbench:medium', 'brc/a'))
+    # 5 % and 25 % of the way from random play to success.
+    returns = {
+      'humanoidbench:h1-walk': [2.377 + 0.05 * 697.623] * 2,
+      'humanoidbench:h1-maze': [106.441, 106.441 + 0.5 * 1093.559],
+      'humanoidbench:h1-reach': [1000.0, 1000.0],  # Not in the set.
+    }
+    self.record('brc/a', returns, line='whole episodes')
+    ours = self.ours(BRC, 'humanoidbench:medium', 'final')
+    self.assertAlmostEqual(ours.value, 0.15)
+    self.assertBetween(ours.low, 0.0, 0.15)
+    self.assertBetween(ours.high, 0.15, 0.3)
+    self.assertEqual((len(ours.tasks), ours.num_tasks), (2, 9))
+
+  def test_a_set_of_tasks_that_can_succeed(self):
+    self.connect((BRC, 'metaworld', 'brc/a'))
+    returns = {
+      'metaworld:reach': [1000.0] * 4,
+      'metaworld:hammer': [2000.0] * 4,
+    }
+    folder = self.record('brc/a', returns, line='whole episodes')
+    ours = self.ours(BRC, 'metaworld', 'final')
+    self.assertEqual(ours.status, 'not measured')
+    path = os.path.join(folder, 'evaluation.csv')
+    header, *rows = fake_runs.read_text(path).splitlines()
+    successes = [1, 1, 0, 1, 0, 0, 0, 1]
+    pairs = zip(rows, successes, strict=True)
+    lines = [f'{header},success', *(f'{row},{done}' for row, done in pairs)]
+    fake_runs.write_text(path, '\n'.join([*lines, '']))
+    ours = self.ours(BRC, 'metaworld', 'final')
+    self.assertAlmostEqual(ours.value, 0.5)
+    self.assertEqual((len(ours.tasks), ours.num_tasks), (2, 50))
 
   @parameterized.parameters(
     ('atari57', 'human starts', fake_runs.ATARI),

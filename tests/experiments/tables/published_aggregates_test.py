@@ -164,8 +164,9 @@ class OtherPapersTest(parameterized.TestCase):
     ]
     control = [v / 1000 for task, v in returns.items() if task not in low]
     self.assertEqual((len(control), len(humanoid)), (7, 9))
-    self.assertAlmostEqual(np.mean(control), final['dmc_hard'], delta=1e-3)
-    self.assertAlmostEqual(np.mean(humanoid), final['hb_medium'], delta=1e-3)
+    self.assertAlmostEqual(np.mean(control), final['control:hard'], delta=1e-3)
+    medium = final['humanoidbench:medium']
+    self.assertAlmostEqual(np.mean(humanoid), medium, delta=1e-3)
     curves = published.select('brc', 'Appendix G')
     curves = curves[
       (curves['row'] == row) & (curves.protocol == 'training curve')

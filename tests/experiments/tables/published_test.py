@@ -82,6 +82,7 @@ SIZES = {
     'Figure 9': 1,
     'Figure 11': 1,
     'Figure 12': 1,
+    'Other agents': 6 * 2 + 5 + 1,
   },
 }
 

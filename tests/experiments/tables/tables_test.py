@@ -88,7 +88,7 @@ class EveryTableTest(RootTestCase):
   def test_prints_markdown(self):
     text = self.print('--paper=stacx', '--format=markdown')
     self.assertEqual(
-      [line for line in text.splitlines() if line.startswith('### ')],
+      [line for line in text.splitlines() if line.startswith('### stacx')],
       [f'### stacx, {item}' for item in published.items('stacx')],
     )
 

@@ -1,0 +1,269 @@
+"""The player: steps an environment of every task and fills the replay."""
+
+import contextlib
+from typing import Any
+
+import numpy as np
+
+from core import checkpointing
+from core.errors import UserError
+from core.experience import replay as replays
+from core.experience.timing import Timer
+from core.interrupt import ignored_by_children
+from core.run_config import ReplayConfig
+from core.suites.task_environments import TaskEnvironments
+from core.suites.tasks import Tasks
+from core.types import Episode
+
+_RUNNING = ('features', 'returns', 'lengths', 'successes')
+
+
+class Player:
+  """One environment of each of n tasks, all of which step together.
+
+  Attributes:
+    replay: what it fills.
+    num_steps: steps of all environments so far.
+    first_update: step on which learning begins.
+  """
+
+  def __init__(
+    self,
+    config: ReplayConfig,
+    agent: Any,
+    tasks: Tasks,
+    timer: Timer,
+    state: dict[str, Any],
+  ):
+    """Builds environments and replay, as the checkpoint left them.
+
+    Args:
+      config: a paper's Config.
+      agent: that explores and observes.
+      tasks: what is played.
+      timer: where inference and environments are counted.
+      state: a checkpoint's metadata with its `arrays`; empty without one.
+
+    Raises:
+      UserError: the replay does not fit, or the checkpoint does not.
+    """
+    self._config, self._agent, self._timer = config, agent, timer
+    self._task_id = np.arange(len(tasks.names), dtype=np.int32)
+    self.num_steps = state.get('source', {}).get('num_steps', 0)
+    self.first_update = config.warm_up_steps
+    # What may be refused comes before environments are built.
+    self.replay = replays.make_replay(
+      agent.env_spec,
+      config.replay_capacity,
+      config.replay_memory_gb,
+      config.logdir,
+    )
+    with contextlib.ExitStack() as built:
+      with ignored_by_children():
+        self._environments = TaskEnvironments(tasks, self._task_id, True)
+      built.callback(self._environments.close)
+      # A resumed run must not begin with the episodes of the first start.
+      seed = (1_000_003 * config.seed + 7 * self.num_steps) % 2**30
+      observation, _ = self._environments.reset(seed=seed)
+      self._features = observation.features
+      self._returns = np.zeros(len(self._task_id))
+      self._lengths = np.zeros(len(self._task_id), np.int64)
+      self._successes = np.zeros(len(self._task_id), np.float32)
+      if state:
+        self._restore(state)
+      built.pop_all()
+
+  def step(self) -> list[Episode]:
+    """Steps every environment once, at first with random actions.
+
+    Returns:
+      The episodes that ended, their env_frames still 0.
+    """
+    self.num_steps += 1
+    with self._timer.phase('inference'):
+      action = self._choose_actions()
+    with self._timer.phase('environment'):
+      box = self._agent.env_spec.action_box
+      observation, reward, terminated, truncated, infos = (
+        self._environments.step(box.stretch(action))
+      )
+    last = infos.get('last_observation', observation).features
+    dones = terminated | truncated
+    if dones.any() and 'last_observation' not in infos:
+      raise UserError(
+        'an environment does not tell the last observation of an episode '
+        '(`final_obs`), which a replay needs'
+      )
+    # An episode that is both counts as truncated (BRC's official code).
+    self.replay.add(
+      self._features, action, reward, last, ~terminated | truncated
+    )
+    self._agent.observe(self._task_id, reward, terminated, truncated, last)
+    self._features = observation.features
+    if 'success' in infos:  # NaN of a task that cannot, and stays it.
+      self._successes = np.maximum(self._successes, infos['success'])
+    return self._finish_episodes(reward, dones)
+
+  def _choose_actions(self):
+    """Returns actions between -1 and 1, float32 [n, D]."""
+    seed, step = self._config.seed, self.num_steps
+    if step < self._config.warm_up_steps:
+      shape = [len(self._task_id), len(self._agent.env_spec.action_box.low)]
+      rng = np.random.default_rng([seed, step, 2])
+      return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+    return self._agent.explore(
+      self._task_id, self._features, np.array([seed, step], np.int32)
+    )
+
+  def _finish_episodes(self, reward, dones):
+    self._returns += reward
+    self._lengths += 1
+    repeats = self._config.num_action_repeats
+    episodes = [
+      Episode(
+        env_frames=0,
+        task_name=self._agent.env_spec.task_names[task],
+        episode_return=float(self._returns[task]),
+        episode_length=int(self._lengths[task]) * repeats,
+        episode_success=self._success(task),
+      )
+      for task in np.flatnonzero(dones)
+    ]
+    for running in (self._returns, self._lengths, self._successes):
+      running[dones] = 0
+    return episodes
+
+  def _success(self, task):
+    """Tells whether a step of the episode succeeded; None if none can."""
+    success = self._successes[task]
+    if not self._agent.env_spec.has_success or np.isnan(success):
+      return None
+    return bool(success)
+
+  def get_state(self) -> dict[str, Any]:
+    """Returns what a resumed run goes on from."""
+    arrays = dict(
+      agent=self._agent.get_state(),
+      features=self._features,
+      returns=self._returns,
+      lengths=self._lengths,
+      successes=self._successes,
+    )
+    if self._config.save_replay:
+      arrays['replay'] = self.replay.get_state()
+    return dict(
+      arrays=arrays,
+      environments=self._environments.get_state(),
+      num_steps=self.num_steps,
+    )
+
+  def close(self) -> None:
+    """Closes the environments."""
+    self._environments.close()
+
+  def _restore(self, state):
+    """Goes on from a checkpoint; says in a line if it cannot."""
+    try:
+      restore_replay(self.replay, self._agent, state)
+      environments = state['source']['environments']
+      if environments is None:  # They start anew.
+        self._agent.begin_episodes()
+      else:
+        self._environments.set_state(environments)
+        like = {name: getattr(self, f'_{name}') for name in _RUNNING}
+        found = checkpointing.unflatten({'source': like}, state['arrays'])
+        for name, array in found['source'].items():
+          setattr(self, f'_{name}', array)
+    except UserError:
+      raise
+    except Exception as error:  # Anything, depending on what is wrong with it.
+      reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+      raise UserError(
+        f'the run cannot go on from the checkpoint ({reason}): move the newest '
+        'checkpoint away'
+      ) from error
+    if not self.replay.count:  # Filled anew, by the policy.
+      steps = self.num_steps + self._config.warm_up_steps
+      self.first_update = max(self.first_update, steps)
+
+
+class OfflinePlayer:
+  """Stands in for a Player where a recorded replay is learned from.
+
+  Attributes:
+    replay: that of the recorded run.
+    num_steps: steps so far, of nothing.
+    first_update: learning begins at once.
+  """
+
+  first_update = 0
+
+  def __init__(self, config: ReplayConfig, agent: Any, state: dict[str, Any]):
+    """Loads the replay of the newest checkpoint in `offline_replay`.
+
+    Raises:
+      UserError: there is none, or it is of other tasks.
+    """
+    self._agent = agent
+    self.num_steps = state.get('source', {}).get('num_steps', 0)
+    directory = checkpointing.directory_of(config.offline_replay)
+    recorded = checkpointing.restore_latest(directory, print)
+    if recorded is None:
+      raise UserError(f'no checkpoint in {directory}, whose replay is needed')
+    arrays, metadata, _ = recorded
+    names = list(agent.env_spec.task_names)
+    if metadata.get('task_names') != names:
+      raise UserError(
+        f'the replay in {config.offline_replay} is of the tasks '
+        f'{", ".join(metadata.get("task_names", []))}, not {", ".join(names)}'
+      )
+    theirs = metadata['config']
+    self.replay = replays.make_replay(
+      agent.env_spec,
+      theirs['replay_capacity'],
+      theirs['replay_memory_gb'],
+      config.offline_replay,
+    )
+    restore_replay(self.replay, agent, {**metadata, 'arrays': arrays})
+    if not self.replay.count:
+      raise UserError(f'{config.offline_replay} was not run with --save_replay')
+
+  def step(self) -> list[Episode]:
+    """Counts a step, in which nothing is played."""
+    self.num_steps += 1
+    return []
+
+  def get_state(self) -> dict[str, Any]:
+    """Returns what a resumed run goes on from."""
+    return dict(
+      arrays=dict(agent=self._agent.get_state()),
+      environments=None,
+      num_steps=self.num_steps,
+    )
+
+  def close(self) -> None:
+    """Has nothing to close."""
+
+
+def restore_replay(
+  replay: replays.Replay, agent: Any, state: dict[str, Any]
+) -> None:
+  """Sets the replay, if it was saved, and what the agent observed.
+
+  Args:
+    replay: a fresh one.
+    agent: with `set_state`.
+    state: a checkpoint's metadata with its `arrays`.
+  """
+  if saved := _named(state['arrays'], 'source/replay/'):
+    replay.set_state(saved)
+  agent.set_state(_named(state['arrays'], 'source/agent/'))
+
+
+def _named(arrays, prefix):
+  """Returns the arrays whose names begin so, by the rest of their names."""
+  return {
+    name.removeprefix(prefix): array
+    for name, array in arrays.items()
+    if name.startswith(prefix)
+  }

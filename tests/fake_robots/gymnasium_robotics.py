@@ -1,0 +1,1 @@
+"""Stands for gymnasium-robotics, which dex_envs extends."""
