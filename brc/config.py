@@ -25,12 +25,16 @@ class Config(ReplayConfig):
     changes_learning=False,
   )
   num_action_repeats: int = field(
-    1, 'Environment frames per agent step (appendix F).', minimum=1
+    1,
+    'Environment frames per agent step (appendix F).',
+    minimum=1,
+    changes_play=True,
   )
   precision: str = field(
     'float32',
     'Arithmetic of the matrix products; weights and losses stay float32.',
     choices=('float32', 'bfloat16'),
+    changes_play=True,
   )
 
   # Networks.
@@ -39,35 +43,60 @@ class Config(ReplayConfig):
     'Of critics and actor: bronet, or the baselines of Figure 4, simba and '
     'mlp (D7).',
     choices=('bronet', 'simba', 'mlp'),
+    changes_play=True,
   )
   critic_width: int = field(
-    4096, 'Units per layer (appendix F).', minimum=1, maximum=65_536
+    4096,
+    'Units per layer (appendix F).',
+    minimum=1,
+    maximum=65_536,
+    changes_play=True,
   )
   critic_depth: int = field(
-    2, 'Residual blocks (appendix F); of mlp, layers.', minimum=1, maximum=100
+    2,
+    'Residual blocks (appendix F); of mlp, layers.',
+    minimum=1,
+    maximum=100,
+    changes_play=True,
   )
   actor_width: int = field(
-    256, 'Units per layer (appendix F).', minimum=1, maximum=65_536
+    256,
+    'Units per layer (appendix F).',
+    minimum=1,
+    maximum=65_536,
+    changes_play=True,
   )
   actor_depth: int = field(
-    1, 'Residual blocks (appendix F); of mlp, layers.', minimum=1, maximum=100
+    1,
+    'Residual blocks (appendix F); of mlp, layers.',
+    minimum=1,
+    maximum=100,
+    changes_play=True,
   )
-  num_critics: int = field(2, 'E (appendix F).', minimum=1, maximum=100)
+  num_critics: int = field(
+    2, 'E (appendix F).', minimum=1, maximum=100, changes_play=True
+  )
   task_conditioning: str = field(
     'auto',
     'How networks learn of the task. embedding: of section 3; heads: one per '
     'task (Figure 5); none; auto: embedding if there are several tasks, else '
     'none, as in the official code.',
     choices=('auto', 'embedding', 'heads', 'none'),
+    changes_play=True,
   )
   embedding_size: int = field(
-    32, 'Numbers of an embedding (appendix F).', minimum=1, maximum=10_000
+    32,
+    'Numbers of an embedding (appendix F).',
+    minimum=1,
+    maximum=10_000,
+    changes_play=True,
   )
   embedding_norm: str = field(
     'l2',
     'Which norm of an embedding is 1: l2 in the official code, l1 in the '
     'paper (D1).',
     choices=('l2', 'l1'),
+    changes_play=True,
   )
 
   # Values.
@@ -75,9 +104,14 @@ class Config(ReplayConfig):
     'cross_entropy',
     'Of the critics: cross_entropy on a support, or mse (Figures 3, 4, 6).',
     choices=('cross_entropy', 'mse'),
+    changes_play=True,
   )
   num_atoms: int = field(
-    101, 'N of the support (appendix F).', minimum=2, maximum=10_000
+    101,
+    'N of the support (appendix F).',
+    minimum=2,
+    maximum=10_000,
+    changes_play=True,
   )
   v_max: float = field(
     10.0,

@@ -76,6 +76,8 @@ def bin_returns(episodes: pd.DataFrame, bin_frames: int) -> pd.DataFrame:
     Columns env_frames (end of the bin), task, num_episodes, mean_return.
   """
   ends = -(-episodes.env_frames // bin_frames) * bin_frames
+  # Runs of earlier versions have the counter before the update, 0 at first.
+  ends = ends.clip(lower=bin_frames)
   groups = episodes.assign(env_frames=ends).groupby(
     ['env_frames', 'task'], sort=True
   )

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+import brc.config
 import distral.config
 import impala.config
 import pixel_control.config
@@ -18,6 +19,7 @@ import stacx.config
 from core import config as configs
 from core.errors import UserError
 from core.training import resume
+from core.types import ActionBox, EnvOutput, EnvSpec, Observation
 from tests import runs, unrolls
 
 TRAINED = {
@@ -110,6 +112,37 @@ class ChangesPlayTest(parameterized.TestCase):
     logits = play(agent)
     self.assertGreater(logits.std(axis=-1).min(), 1e-4)
     np.testing.assert_array_equal(play(player), logits)
+
+  def test_brc_plays_the_same_where_all_else_differs(self):
+    config = brc.config.Config(
+      mode='test', xla='off', critic_width=8, actor_width=8, num_atoms=5
+    )
+    box = ActionBox((-1.0,) * 2, (1.0,) * 2)
+    spec = EnvSpec(('a', 'b'), action_box=box, num_features=4)
+    other = other_config(config)
+    resume.check_played(other, configs.describe(config))
+    agent, player = runs.agent_of(config, spec), runs.agent_of(other, spec)
+    arrays = {f'agent/{n}': v.numpy() for n, v in agent.variables().items()}
+    resume.load_variables(player, arrays)
+    features = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    seen = EnvOutput((), (), (), Observation(features=tf.constant(features)))
+    actions, expected = (
+      x.act(tf.constant([0, 1]), (), seen, (), tf.constant([0, 1]))[0].action
+      for x in (player, agent)
+    )
+    self.assertGreater(np.ptp(expected), 1e-4)
+    np.testing.assert_array_equal(actions, expected)
+
+  @parameterized.parameters(
+    {'embedding_norm': 'l1'}, {'architecture': 'simba'}, {'actor_width': 8}
+  )
+  def test_another_network_of_brc_is_refused(self, **changes):
+    config = brc.config.Config()
+    (name,) = changes
+    with self.assertRaisesRegex(UserError, f'{name} was'):
+      resume.check_played(
+        dataclasses.replace(config, **changes), configs.describe(config)
+      )
 
   @parameterized.named_parameters(
     ('entropy_in_the_return', 'kl_2col', 'kl_ent_2col', 'alpha_arch was 1.0'),

@@ -60,7 +60,9 @@ class Player:
     )
     with contextlib.ExitStack() as built:
       with ignored_by_children():
-        self._environments = TaskEnvironments(tasks, self._task_id, True)
+        self._environments = TaskEnvironments(
+          tasks, self._task_id, is_training=True, keeps_last=True
+        )
       built.callback(self._environments.close)
       # A resumed run must not begin with the episodes of the first start.
       seed = (1_000_003 * config.seed + 7 * self.num_steps) % 2**30

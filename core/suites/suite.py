@@ -256,6 +256,31 @@ def check_known(
     )
 
 
+def expand_prefixed(
+  name: str,
+  prefix: str,
+  tasks: Sequence[str],
+  lists: Mapping[str, tuple[str, ...]],
+) -> tuple[str, ...] | None:
+  """Lists the tasks that a name stands for; see `Suite.expand`.
+
+  Args:
+    name: as the user wrote it.
+    prefix: that all tasks of the suite have.
+    tasks: all of them.
+    lists: sets of them by name.
+
+  Raises:
+    UserError: it has the prefix, but there is no such task.
+  """
+  if name in lists:
+    return lists[name]
+  if not name.startswith(prefix):
+    return None
+  check_known(name, tasks, lists)
+  return (name,)
+
+
 def read_table(path: pathlib.Path) -> list[dict[str, str]]:
   """Reads a CSV file whose first lines may be comments (#)."""
   with open(path, newline='', encoding='utf-8') as file:

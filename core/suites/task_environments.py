@@ -52,7 +52,13 @@ class TaskEnvironments(VectorEnv):
 
   metadata = {'autoreset_mode': AutoresetMode.SAME_STEP}
 
-  def __init__(self, tasks: Tasks, task_id: np.ndarray, is_training: bool):
+  def __init__(
+    self,
+    tasks: Tasks,
+    task_id: np.ndarray,
+    is_training: bool,
+    keeps_last: bool = False,
+  ):
     """Builds the environments of the tasks that occur.
 
     Args:
@@ -60,6 +66,7 @@ class TaskEnvironments(VectorEnv):
       task_id: int32 [N], tasks of the rows.
       is_training: whether lost lives end what the learner sees, and levels
         that are held out for tests are refused.
+      keeps_last: whether `step` tells the last observation of an episode.
 
     Raises:
       UserError: if an environment of the user's does not reset in the step
@@ -69,6 +76,7 @@ class TaskEnvironments(VectorEnv):
     self.num_envs = len(task_id)
     self._names = tasks.names
     self._has_failed = False
+    self._keeps_last = keeps_last
     self._spec = tasks.env_spec
     rows = [tasks.names[i] for i in self.task_id]
     num_threads = max(1, (os.cpu_count() or 1) // len(set(rows)))
@@ -113,9 +121,9 @@ class TaskEnvironments(VectorEnv):
       truncations bool [N], and infos: `episode_done` bool [N] tells where a
       whole episode ended; if a task can succeed, `success` float32 [N] is 1
       where the step did and 0 where not, NaN of tasks that cannot.
-      `last_observation` is the Observation that the step itself led to, before
-      any reset; missing where no episode ended, or where an environment does
-      not say it.
+      With `keeps_last`, `last_observation` is the Observation that the step
+      itself led to, before any reset; missing where no episode ended, or where
+      an environment does not say it.
     """
     results = []
     for env, actions, rows in zip(
@@ -129,9 +137,10 @@ class TaskEnvironments(VectorEnv):
     )
     dones = [a | b for a, b in zip(terminated, truncated, strict=True)]
     merged = _merge_infos(infos, dones, self._spec.has_success)
-    last = _last_observations(observations, infos, dones)
-    if last is not None:
-      merged['last_observation'] = self._join(last)
+    if self._keeps_last:
+      last = _last_observations(observations, infos, dones)
+      if last is not None:
+        merged['last_observation'] = self._join(last)
     return (
       self._join(observations),
       _concatenate(rewards).astype(np.float32),

@@ -112,7 +112,7 @@ def curve_of(one: reader.Run) -> pd.DataFrame:
     raise UserError(f'{one.folder} has no episodes.csv')
   edges = np.linspace(0, one.total, NUM_BINS + 1)
   bins = np.clip(
-    np.searchsorted(edges, episodes.env_frames, side='right') - 1,
+    np.searchsorted(edges, episodes.env_frames, side='left') - 1,
     0,
     NUM_BINS - 1,
   )

@@ -164,9 +164,9 @@ class RecordTest(absltest.TestCase):
   def test_averages_per_bin_and_task(self):
     episodes = pd.DataFrame(
       dict(
-        env_frames=[1, 100, 101, 150, 200],
-        task=['a', 'a', 'a', 'b', 'b'],
-        episode_return=[1.0, 3.0, 5.0, 7.0, 10.0],
+        env_frames=[0, 1, 100, 101, 150, 200],
+        task=['a', 'a', 'a', 'a', 'b', 'b'],
+        episode_return=[2.0, 1.0, 3.0, 5.0, 7.0, 10.0],
       )
     )
     rows = record.bin_returns(episodes, 100).to_dict('split')
@@ -174,7 +174,7 @@ class RecordTest(absltest.TestCase):
       rows['columns'], ['env_frames', 'task', 'num_episodes', 'mean_return']
     )
     self.assertEqual(
-      rows['data'], [[100, 'a', 2, 2.0], [200, 'a', 1, 5.0], [200, 'b', 2, 8.5]]
+      rows['data'], [[100, 'a', 3, 2.0], [200, 'a', 1, 5.0], [200, 'b', 2, 8.5]]
     )
 
 

@@ -75,12 +75,7 @@ class HumanoidBench(suite.Suite):
     Raises:
       UserError: there is no such task.
     """
-    if name in LISTS:
-      return LISTS[name]
-    if not self.owns(name):
-      return None
-    suite.check_known(name, TASKS, LISTS)
-    return (name,)
+    return suite.expand_prefixed(name, _PREFIX, TASKS, LISTS)
 
   def protocol(self, config: Any) -> HumanoidBenchProtocol:
     """Returns the way to play that the config says."""

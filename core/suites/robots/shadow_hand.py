@@ -57,12 +57,7 @@ class ShadowHand(suite.Suite):
     Raises:
       UserError: there is no such object.
     """
-    if name in LISTS:
-      return LISTS[name]
-    if not self.owns(name):
-      return None
-    suite.check_known(name, TASKS, LISTS)
-    return (name,)
+    return suite.expand_prefixed(name, _PREFIX, TASKS, LISTS)
 
   def protocol(self, config: Any) -> ShadowHandProtocol:
     """Returns the way to play that the config says."""

@@ -156,12 +156,22 @@ class PaddingTest(absltest.TestCase):
   NAMES = ('point_mass/2', 'point_mass/1', 'point_mass/3')
   TASK_ID = (0, 1, 1, 2)
 
-  def make(self):
+  def make(self, keeps_last=True):
     envs = TaskEnvironments(
-      tasks_of(*self.NAMES), np.array(self.TASK_ID, np.int32), is_training=True
+      tasks_of(*self.NAMES), np.array(self.TASK_ID, np.int32), True, keeps_last
     )
     self.addCleanup(envs.close)
     return envs
+
+  def test_last_observations_are_told_to_whoever_asks(self):
+    for keeps_last in (False, True):
+      envs = self.make(keeps_last)
+      envs.reset(seed=0)
+      told = [
+        'last_observation' in envs.step(np.zeros([4, 3], np.float32))[4]
+        for _ in range(110)
+      ]
+      self.assertEqual(any(told), keeps_last)
 
   def assertPadded(self, features, row, expected):
     size = len(expected)

@@ -151,7 +151,7 @@ class FailureTest(LaunchTestCase):
         self.assertLen(self.starts(self.run_dir('bad', seed)), num_tries)
         self.assertEqual(self.starts(self.run_dir('good', seed)), ['train'])
       self.assertEqual(output.count(f'error: {obstacle} is in the way'), 2)
-      self.assertIn('2 of 4 runs done, 2 failed', output)
+      self.assertIn('error: 2 of 4 runs done, 2 failed', output)
     obstacle.unlink()
     self.assertIn('4 of 4 runs done', self.launch(sweep))
 
