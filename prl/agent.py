@@ -212,7 +212,8 @@ class Agent:
     previous = tf.where(done[:, tf.newaxis], -1, previous)
     return planner.plan(
       lambda x: self.network.perception(x, is_training=False),
-      lambda h, c: tf.sigmoid(self.network.predict(h, c)),
+      self.network.unroll,
+      lambda h: tf.sigmoid(self.network.valuation(h)),
       frames,
       previous,
       self.controls,

@@ -3,6 +3,7 @@
 Mujika 2016 (arXiv:1611.01457), section 4.5.
 """
 
+import concurrent.futures
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,3 +65,35 @@ class Dataset:
     return Cases(
       *(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     )
+
+
+class Batches:
+  """Builds the next batch while the learner works on this one."""
+
+  def __init__(
+    self,
+    dataset: Dataset,
+    seed: Sequence[int],
+    batch_size: int,
+    num_batches: int,
+  ):
+    """Takes the seed of all batches, to which each adds its number."""
+    self._dataset, self._seed = dataset, seed
+    self._batch_size, self._num_batches = batch_size, num_batches
+    self._pool = concurrent.futures.ThreadPoolExecutor(1)
+    self._next: concurrent.futures.Future[Cases] | None = None
+
+  def take(self, number: int) -> Cases:
+    """Returns a batch; to be called with numbers that count up by one."""
+    future = self._next or self._submit(number)
+    is_last = number + 1 >= self._num_batches
+    self._next = None if is_last else self._submit(number + 1)
+    return future.result()
+
+  def close(self) -> None:
+    """Drops what is not begun yet."""
+    self._pool.shutdown(cancel_futures=True)
+
+  def _submit(self, number):
+    seed = [*self._seed, number]
+    return self._pool.submit(self._dataset.batch, seed, self._batch_size)

@@ -21,7 +21,9 @@ from prl.labels import auc
 
 _MAX_CASES = 4000  # Of a game, that are measured: more change no digit.
 _BATCH = 256
+_SPREAD_CASES, _SPREAD_CANDIDATES = 200, 25
 OUTPUTS = ('death', 'point')
+HELD_OUT = 'held_out.csv'
 
 
 def measure_iteration(
@@ -30,7 +32,7 @@ def measure_iteration(
   blocks: Sequence[Block],
   returns: Mapping[str, Sequence[float]],
 ) -> dict[str, dict[str, float]]:
-  """Measures a trained iteration; writes held_out/iteration_<n>.csv.
+  """Measures a trained iteration; writes its rows of held_out.csv.
 
   Args:
     config: a Config.
@@ -53,6 +55,7 @@ def measure_iteration(
       error = math.sqrt(variance / number)
     curves = held_out_curves(agent, blocks, task)
     lines += _rows_of(newest.iteration, name, curves)
+    spread = candidate_spread(agent, blocks, task, config.seed)
     measured[name] = dict(
       iteration=newest.iteration,
       games=number,
@@ -64,16 +67,29 @@ def measure_iteration(
       frequency_loss=float(curves['frequency_loss'].sum()),
       death_auc=float(curves['auc'][-1, 0]),
       point_auc=float(curves['auc'][-1, 1]),
+      death_spread=float(spread[0]),
+      point_spread=float(spread[1]),
     )
   if newest.num_held_out:
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(lines[0]), lineterminator='\n')
-    table.writeheader()
-    table.writerows(lines)
-    file_name = f'iteration_{newest.iteration:03d}.csv'
-    with atomic_file(os.path.join(config.logdir, 'held_out', file_name)) as f:
-      f.write(text.getvalue().encode())
+    _write_held_out(config.logdir, newest.iteration, lines)
   return measured
+
+
+def _write_held_out(logdir, iteration, lines):
+  """Adds an iteration's rows to held_out.csv, whole or not at all."""
+  path = os.path.join(logdir, HELD_OUT)
+  kept = []
+  if iteration > 1 and os.path.exists(path):
+    with open(path, newline='', encoding='utf-8') as file:
+      rows = csv.DictReader(file)
+      # A run that was killed here measures again.
+      kept = [row for row in rows if int(row['iteration']) < iteration]
+  text = io.StringIO()
+  table = csv.DictWriter(text, list(lines[0]), lineterminator='\n')
+  table.writeheader()
+  table.writerows([*kept, *lines])
+  with atomic_file(path) as file:
+    file.write(text.getvalue().encode())
 
 
 def held_out_curves(
@@ -91,22 +107,15 @@ def held_out_curves(
     `frequency_loss`, that of always saying how often it came; `frequency`;
     `auc`. NaN without held-out cases.
   """
-  places = [(b, t, row) for b in blocks for t, row in zip(*b.held_out(task))]  # noqa: B905
-  every = max(1, -(-len(places) // _MAX_CASES))
-  places = places[::every]
   horizon = blocks[-1].spec.horizon
-  if not places:
+  logits, labels = [], []
+  for cases in _held_out_cases(blocks, task, _MAX_CASES, _BATCH):
+    logits.append(agent.predict(*map(tf.constant, cases[:2])).numpy())
+    labels.append(cases.labels)
+  if not logits:
     empty = np.full([horizon, 2], math.nan)
     names = ('loss', 'frequency_loss', 'frequency', 'auc')
     return dict.fromkeys(names, empty)
-  logits, labels = [], []
-  for block in blocks:
-    own = np.array([place[1:] for place in places if place[0] is block])
-    for part in np.array_split(own, max(1, -(-len(own) // _BATCH))):
-      if len(part):
-        cases = block.at(part[:, 0], part[:, 1])
-        logits.append(agent.predict(*map(tf.constant, cases[:2])).numpy())
-        labels.append(cases.labels)
   logits, labels = np.concatenate(logits), np.concatenate(labels)
   frequency = labels.mean(axis=0)
   areas = [
@@ -119,6 +128,51 @@ def held_out_curves(
     frequency=frequency,
     auc=np.array(areas),
   )
+
+
+def candidate_spread(
+  agent: Any, blocks: Sequence[Block], task: int, seed: int
+) -> np.ndarray:
+  """Measures how much the choice of a sequence changes what is predicted.
+
+  A model may predict well on average and yet tell no candidate from another.
+
+  Args:
+    agent: with `predict`.
+    blocks: all so far.
+    task: an index.
+    seed: of the sequences.
+
+  Returns:
+    float64 [2], of death and point: the largest less the smallest probability
+    at the end of the horizon, of 25 random sequences, mean over 200 held-out
+    cases. NaN without held-out cases.
+  """
+  rng = np.random.default_rng(seed)
+  spreads = [np.empty([0, 2])]
+  num_candidates, num_actions = _SPREAD_CANDIDATES, agent.env_spec.num_actions
+  batch = _BATCH // num_candidates
+  for cases in _held_out_cases(blocks, task, _SPREAD_CASES, batch):
+    frames = np.repeat(cases.frames, num_candidates, axis=0)
+    shape = (len(frames), cases.actions.shape[1])
+    actions = rng.integers(num_actions, size=shape, dtype=np.int32)
+    logits = agent.predict(tf.constant(frames), tf.constant(actions))
+    last = tf.sigmoid(logits[:, -1]).numpy().astype(np.float64)
+    by_case = last.reshape(-1, num_candidates, 2)
+    spreads.append(np.ptp(by_case, axis=1))
+  spreads = np.concatenate(spreads)
+  return spreads.mean(axis=0) if len(spreads) else np.full([2], math.nan)
+
+
+def _held_out_cases(blocks, task, max_cases, batch):
+  """Yields a game's held-out cases of all blocks, evenly thinned."""
+  places = [(b, t, row) for b in blocks for t, row in zip(*b.held_out(task))]  # noqa: B905
+  places = places[:: max(1, -(-len(places) // max_cases))]
+  for block in blocks:
+    own = np.array([place[1:] for place in places if place[0] is block])
+    for part in np.array_split(own, max(1, -(-len(own) // batch))):
+      if len(part):
+        yield block.at(part[:, 0], part[:, 1])
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

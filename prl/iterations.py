@@ -6,8 +6,8 @@ in the data set already (prl/collection.py).
 """
 
 import collections
-import concurrent.futures
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -30,7 +30,7 @@ from prl import blocks, evaluation
 from prl.blocks import Block
 from prl.collection import Collection, block_spec
 from prl.config import Config
-from prl.dataset import Dataset
+from prl.dataset import Batches, Dataset
 
 
 class Position:
@@ -90,6 +90,7 @@ def train(config: Config, agent: Any, tasks: Tasks) -> int:
   specs = [
     block_spec(config, tasks, i) for i in range(1, config.num_iterations + 1)
   ]
+  last_frame = _last_frame(config, specs)
   data_dir = config.data_dir or os.path.join(config.logdir, 'data')
   with contextlib.ExitStack() as stack:
 
@@ -106,10 +107,16 @@ def train(config: Config, agent: Any, tasks: Tasks) -> int:
     position = Position(agent, state)
     for spec in specs[: position.iteration]:
       blocks.is_whole(blocks.folder_of(data_dir, spec.iteration), spec)
-    run_info.write(config.logdir, run_info.describe(config, tasks))
+    # Readers of a run ask there where it ends.
+    ends = dict(
+      total_environment_frames=last_frame,
+      stop_frames=min(config.stop_frames, last_frame),
+    )
+    info = run_info.describe(dataclasses.replace(config, **ends), tasks)
+    run_info.write(config.logdir, info)
     records = closing(Records(config.logdir, state.get('records')))
-    loop = _Loop(config, tasks, specs, data_dir, position, records)
-    progress = closing(Progress(loop.last_frame, tasks.names))
+    loop = _Loop(config, tasks, specs, data_dir, position, records, last_frame)
+    progress = closing(Progress(last_frame, tasks.names))
     interrupt = stack.enter_context(Interrupt())
     loop.run(progress, interrupt)
   return position.env_frames
@@ -120,10 +127,24 @@ def updates_per_iteration(config: Config, num_tasks: int) -> int:
   return config.updates_per_game * num_tasks
 
 
+def _frames_of(config, spec):
+  """Returns the environment frames of a block."""
+  return spec.num_steps * spec.num_rows * config.num_action_repeats
+
+
+def _last_frame(config, specs):
+  """Returns where the run ends, or begins its last updates."""
+  planned = sum(_frames_of(config, spec) for spec in specs)
+  limits = (config.stop_frames, config.total_environment_frames, planned)
+  return min(filter(None, limits))
+
+
 class _Loop:
   """The parts of a run, and what is done in turn."""
 
-  def __init__(self, config, tasks, specs, data_dir, position, records):
+  def __init__(
+    self, config, tasks, specs, data_dir, position, records, last_frame
+  ):
     self._config, self._tasks, self._specs = config, tasks, specs
     self._data_dir, self._position, self._records = data_dir, position, records
     self._timer = Timer()
@@ -131,15 +152,13 @@ class _Loop:
       lambda: collections.deque(maxlen=100)
     )
     self._last_save = time.monotonic()
-    planned = sum(map(self._frames_of, specs))
-    limits = (config.stop_frames, config.total_environment_frames, planned)
-    self.last_frame = min(filter(None, limits))
+    self._last_frame = last_frame
 
   def run(self, progress, interrupt):
     """Collects and trains until the iterations or frames are spent."""
     position = self._position
     while position.iteration <= self._config.num_iterations:
-      is_over = position.env_frames >= self.last_frame
+      is_over = position.env_frames >= self._last_frame
       if is_over and not position.is_training:
         break
       if not self._collect(progress, interrupt):
@@ -148,10 +167,6 @@ class _Loop:
         return
       self._finish_iteration()
     self._save()
-
-  def _frames_of(self, spec):
-    steps = spec.num_steps * spec.num_rows
-    return steps * self._config.num_action_repeats
 
   def _folder(self, spec):
     return blocks.folder_of(self._data_dir, spec.iteration)
@@ -171,9 +186,8 @@ class _Loop:
       if not self._collect_block(spec, folder, is_new, progress, interrupt):
         return False
     if not position.is_training:
-      position.env_frames += self._frames_of(
-        self._specs[position.iteration - 1]
-      )
+      newest = self._specs[position.iteration - 1]
+      position.env_frames += _frames_of(self._config, newest)
       position.is_training, position.updates_done = True, 0
       self._save()
     return True
@@ -244,9 +258,11 @@ class _Loop:
     self._blocks = dataset.blocks
     _warn_of_rare_events(dataset.blocks[-1])
     num_updates = updates_per_iteration(config, len(self._tasks.names))
-    with contextlib.closing(_Batches(config, dataset, position.iteration)) as b:
+    seed = [config.seed, position.iteration]
+    batches = Batches(dataset, seed, config.batch_size, num_updates)
+    with contextlib.closing(batches):
       while position.updates_done < num_updates:
-        row = self._update(b, num_updates)
+        row = self._update(batches, num_updates)
         if position.num_updates % config.log_updates == 0:
           self._record(row, progress, num_updates)
         if interrupt.requested:
@@ -261,7 +277,7 @@ class _Loop:
   def _update(self, batches, num_updates):
     position = self._position
     with self._timer.phase('waiting'):
-      cases = batches.take(position.updates_done, num_updates)
+      cases = batches.take(position.updates_done)
     agent = position.agent
     rate = agent.learning_rate(
       position.iteration, position.updates_done, num_updates
@@ -282,6 +298,9 @@ class _Loop:
     counts = dict(
       num_updates=position.num_updates,
       env_frames=position.env_frames,
+      frames_per_sec=round(
+        position.env_frames / max(self._records.wall_secs, 1e-9), 1
+      ),
       iteration=position.iteration,
     )
     times = {
@@ -321,29 +340,6 @@ class _Loop:
     resume.save(self._config, self._position, _Games, self._records)
     self._records.check_files()
     self._last_save = time.monotonic()
-
-
-class _Batches:
-  """Builds the next batch while the learner works on this one."""
-
-  def __init__(self, config, dataset, iteration):
-    self._config, self._dataset = config, dataset
-    self._iteration = iteration
-    self._pool = concurrent.futures.ThreadPoolExecutor(1)
-    self._next = None
-
-  def take(self, update, num_updates):
-    """Returns the batch of an update, which depends on its number alone."""
-    future = self._next or self._submit(update)
-    self._next = self._submit(update + 1) if update + 1 < num_updates else None
-    return future.result()
-
-  def _submit(self, update):
-    seed = [self._config.seed, self._iteration, update]
-    return self._pool.submit(self._dataset.batch, seed, self._config.batch_size)
-
-  def close(self):
-    self._pool.shutdown(cancel_futures=True)
 
 
 def _fingerprint(agent):

@@ -265,7 +265,9 @@ class Model(snt.Module):
     self.prediction = prediction
     self.valuation = valuation
 
-  def predict(self, perceived: tf.Tensor, controls: tf.Tensor) -> tf.Tensor:
+  def unroll(
+    self, perceived: tf.Tensor, controls: tf.Tensor
+  ) -> list[tf.Tensor]:
     """Unrolls the Prediction over the horizon.
 
     Args:
@@ -273,14 +275,19 @@ class Model(snt.Module):
       controls: float32 [B, horizon, 3].
 
     Returns:
-      Logits [B, horizon, 2].
+      What is to be valued, float32 [B, S] of each step.
     """
     state = self.prediction.initial_state(perceived)
-    states = []
+    outputs = []
     for control in tf.unstack(controls, axis=1):
       output, state = self.prediction(state, control)
-      states.append(output)
-    return self.valuation(tf.stack(states, axis=1))  # [B, horizon, 2]
+      outputs.append(output)
+    return outputs
+
+  def predict(self, perceived: tf.Tensor, controls: tf.Tensor) -> tf.Tensor:
+    """Returns the logits [B, horizon, 2] of every step; see `unroll`."""
+    outputs = self.unroll(perceived, controls)
+    return self.valuation(tf.stack(outputs, axis=1))
 
   def __call__(
     self, frames: tf.Tensor, controls: tf.Tensor, is_training: bool

@@ -4,7 +4,7 @@ Mujika 2016 (arXiv:1611.01457), section 4.4. Pure functions of tensors; the
 model comes as two functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -86,7 +86,8 @@ def choose(
 
 def plan(
   perceive: Callable[[tf.Tensor], tf.Tensor],
-  predict: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+  unroll: Callable[[tf.Tensor, tf.Tensor], Sequence[tf.Tensor]],
+  value: Callable[[tf.Tensor], tf.Tensor],
   frames: tf.Tensor,
   previous: tf.Tensor,
   controls: tf.Tensor,
@@ -99,8 +100,9 @@ def plan(
 
   Args:
     perceive: maps frames to the states h_0, float32 [N, S]; called once.
-    predict: maps states [N * k_s, S] and controls [N * k_s, horizon, 3] to
-      probabilities [N * k_s, horizon, 2]; called once.
+    unroll: maps states [N * k_s, S] and controls [N * k_s, horizon, 3] to
+      states [N * k_s, S] of each step; called once.
+    value: maps states [., ., S] to probabilities [., ., 2].
     frames: of N games.
     previous: int32 [N, horizon], see `candidate_sequences`.
     controls: float32 [A, 3], what each action presses.
@@ -119,16 +121,17 @@ def plan(
   num_games, _, horizon = tf.unstack(tf.shape(sequences))
   states = tf.repeat(perceive(frames), num_candidates, axis=0)
   flat = tf.reshape(sequences, [-1, horizon])
-  probabilities = tf.reshape(
-    predict(states, tf.gather(controls, flat)),
-    [num_games, num_candidates, horizon, 2],
-  )
-  if compared == 'last':
-    summary = probabilities[:, :, -1]
+  outputs = unroll(states, tf.gather(controls, flat))
+  by_game = [
+    tf.reshape(x, [num_games, num_candidates, x.shape[-1]]) for x in outputs
+  ]
+  if compared == 'last':  # Steps before are not valued: a fifth of the time.
+    summary = value(by_game[-1])
   else:
-    summary = tf.reduce_mean(probabilities, axis=2)
+    means = tf.reduce_mean(value(tf.stack(outputs, axis=1)), axis=1)
+    summary = tf.reshape(means, [num_games, num_candidates, 2])
   best = choose(summary[..., 0], summary[..., 1], survival_threshold)
+  chosen = [tf.gather(x, best, batch_dims=1) for x in by_game]  # [N, S] each.
   return Plan(
-    tf.gather(sequences, best, batch_dims=1),
-    tf.gather(probabilities, best, batch_dims=1),
+    tf.gather(sequences, best, batch_dims=1), value(tf.stack(chosen, axis=1))
   )

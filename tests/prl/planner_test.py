@@ -26,23 +26,29 @@ class StubModel:
   """Counts its calls; what it predicts is a function of the sequence."""
 
   def __init__(self):
-    self.num_perceived, self.predicted = 0, []
+    self.num_perceived, self.predicted, self.num_valued = 0, [], 0
 
   def perceive(self, frames):
     self.num_perceived += 1
     return tf.cast(frames, tf.float32)
 
-  def predict(self, states, controls):
+  def unroll(self, states, controls):
     sequences = tf.cast(controls[..., 0], tf.int32)
     self.predicted.append((states.numpy(), sequences.numpy()))
-    return tf.constant(known_probabilities(sequences), tf.float32)
+    known = known_probabilities(sequences)
+    return tf.unstack(tf.constant(known, tf.float32), axis=1)
+
+  def value(self, states):
+    self.num_valued += int(np.prod(states.shape[:-1]))
+    return states
 
 
 def plan(model, previous, threshold, num_candidates=30, compared='last'):
   num_games = len(previous)
   return planner.plan(
     model.perceive,
-    model.predict,
+    model.unroll,
+    model.value,
     tf.range(num_games)[:, None] * tf.ones([1, 2], tf.int32),
     tf.constant(previous, tf.int32),
     CONTROLS,
@@ -139,6 +145,8 @@ class PlanTest(parameterized.TestCase):
     model = StubModel()
     plan(model, np.full([3, HORIZON], -1), 0.5, 20)
     self.assertEqual(model.num_perceived, 1)
+    # All at the end of the horizon, of the best every step.
+    self.assertEqual(model.num_valued, 3 * 20 + 3 * HORIZON)
     ((states, sequences),) = model.predicted
     self.assertEqual(sequences.shape, (3 * 20, HORIZON))
     # The candidates of a game come with its own state.
