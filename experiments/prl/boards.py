@@ -93,7 +93,7 @@ class Catch(Board):
 
 
 class Breakout(Board):
-  """A paddle of two cells, a ball that moves in diagonals, three rows of bricks.
+  """A paddle of two cells, a ball that moves in diagonals, rows of bricks.
 
   The left cell of the paddle sends the ball to the left, the right one to the
   right. Bricks come back when none is left.

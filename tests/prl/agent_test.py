@@ -121,10 +121,11 @@ class UpdateTest(absltest.TestCase):
 
 
 class ActTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
-    self.agent = small.make_agent(small.config(num_candidates='2:5/3:9'))
-    self.frames = cases(6)[0]
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.agent = small.make_agent(small.config(num_candidates='2:5/3:9'))
+    cls.frames = cases(6)[0]
 
   def _act(self, task_id=0, done=False, state=None, frames=None, seed=(1, 2)):
     frames = self.frames if frames is None else frames
@@ -147,7 +148,9 @@ class ActTest(absltest.TestCase):
 
   def test_is_the_safest_of_the_candidates(self):
     # k_s grows with the iterations, and with it the choice.
+    self.addCleanup(self.agent.iteration.assign, 0)
     for weight in self.agent.network.prediction.trainable_variables:
+      self.addCleanup(weight.assign, weight.numpy())
       weight.assign(5.0 * weight)  # Controls matter to this network.
     means = []
     for iteration in (1, 2):

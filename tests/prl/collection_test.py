@@ -91,10 +91,11 @@ class OnAtariTest(absltest.TestCase):
 class GoingOnTest(parameterized.TestCase):
   """Whatever was lost, the block becomes the same to the bit."""
 
-  def setUp(self):
-    super().setUp()
-    self.config = small.config()
-    self.agent = small.make_agent(self.config)
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.config = small.config()
+    cls.agent = small.make_agent(cls.config)
 
   def _contents(self, folder):
     return {
@@ -119,10 +120,14 @@ class GoingOnTest(parameterized.TestCase):
     path = os.path.join(folder, 'frames.bin')
     os.truncate(path, 9 * spec.frame_bytes + 5)
     # Without the weights that planned it.
-    for weight in self.agent.network.trainable_variables:
-      weight.assign(-weight)
+    self._negate()
+    self.addCleanup(self._negate)
     collect(self.config, self.agent, folder, 2, None)
     self.assertEqual(self._contents(folder), expected)
+
+  def _negate(self):
+    for weight in self.agent.network.trainable_variables:
+      weight.assign(-weight)
 
   def test_other_weights_do_not_go_on_with_it(self):
     folder = self.create_tempdir().full_path

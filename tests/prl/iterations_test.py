@@ -12,7 +12,10 @@ from absl.testing import absltest, parameterized
 
 from core.errors import UserError
 from core.suites.tasks import Tasks
+from experiments.launch import schedule
+from experiments.runs import reader
 from prl import iterations
+from prl.collection import block_spec
 from tests import runs
 from tests.prl import small
 
@@ -45,11 +48,16 @@ class KillTest(absltest.TestCase):
     train(whole)
     killed = small.config(logdir=self.create_tempdir().full_path, **changes)
     rng = np.random.default_rng()  # Points of its own each time.
-    conditions = (
-      lambda: steps_of(killed, 1) > rng.integers(5, 60),
+    num_steps = block_spec(killed, Tasks.of(killed), 1).num_steps
+    later = (
       lambda: updates_of(killed) > rng.integers(1, 8),
       lambda: steps_of(killed, 2) > rng.integers(5, 40),
       lambda: updates_of(killed) > rng.integers(13, 20),
+    )
+    conditions = (
+      lambda: steps_of(killed, 1) > rng.integers(5, 60),
+      lambda: steps_of(killed, 1) == num_steps,  # Between the phases.
+      later[rng.integers(len(later))],
     )
     for condition in conditions:
       process = runs.Run(killed)
@@ -131,6 +139,17 @@ class TrainTest(parameterized.TestCase):
     total = sum(float(row['loss']) for row in rows[-8:])
     self.assertAlmostEqual(total, float(last['held_out_loss']), places=9)
 
+  def test_readers_of_runs_know_its_end(self):
+    run = reader.read_run(self.config.logdir)
+    self.assertEqual((run.frames, run.total), (self.frames, self.frames))
+    self.assertTrue(run.is_complete)
+    self.assertIsNone(schedule.missing_frames(self.config.logdir))
+    self.assertAlmostEqual(
+      run.frames_per_sec, run.frames / run.wall_secs, delta=1.0
+    )
+    for name in ('updates', 'episodes', 'tasks', 'held_out'):
+      self.assertNotEmpty(run.table(name))
+
   def test_nothing_is_done_twice(self):
     before = {
       path: path.read_bytes()
@@ -181,17 +200,24 @@ class TrainTest(parameterized.TestCase):
 
 
 class DamageTest(absltest.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.whole = small.config(
+      logdir=tempfile.mkdtemp(), num_iterations=2, stop_frames=1
+    )
+    cls.addClassCleanup(shutil.rmtree, cls.whole.logdir)
+    train(cls.whole)  # One iteration.
+
   def setUp(self):
     super().setUp()
-    self.config = small.config(
-      logdir=self.create_tempdir().full_path, num_iterations=2, stop_frames=1
-    )
-    train(self.config)  # One iteration.
-    self.more = small.config(logdir=self.config.logdir, num_iterations=2)
-    self.folder = pathlib.Path(self.config.logdir, 'data', 'block_001')
+    logdir = os.path.join(self.create_tempdir().full_path, 'run')
+    shutil.copytree(self.whole.logdir, logdir)
+    self.more = small.config(logdir=logdir, num_iterations=2)
+    self.folder = pathlib.Path(logdir, 'data', 'block_001')
 
   def test_stops_at_its_frames(self):
-    self.assertEqual(updates_of(self.config), 12)
+    self.assertEqual(updates_of(self.whole), 12)
 
   def test_cut_frames_are_reported_and_played_again(self):
     expected = {p.name: p.read_bytes() for p in self.folder.iterdir()}
