@@ -44,7 +44,7 @@ class HeldOutTest(absltest.TestCase):
       )
       # Of 25 candidates some end with action 0, some with 4.
       expected = 1 / (1 + np.exp(-4 * weight)) - 0.5
-      np.testing.assert_allclose(found, [expected, 0.0], atol=0.02)
+      np.testing.assert_allclose(found, [expected, 0.0], atol=0.05)
 
   def test_spread_is_of_the_games_own_cases(self):
     seen = []

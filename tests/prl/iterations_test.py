@@ -49,15 +49,18 @@ class KillTest(absltest.TestCase):
     killed = small.config(logdir=self.create_tempdir().full_path, **changes)
     rng = np.random.default_rng()  # Points of its own each time.
     num_steps = block_spec(killed, Tasks.of(killed), 1).num_steps
-    later = (
-      lambda: updates_of(killed) > rng.integers(1, 8),
-      lambda: steps_of(killed, 2) > rng.integers(5, 40),
-      lambda: updates_of(killed) > rng.integers(13, 20),
-    )
-    conditions = (
+    first = (
       lambda: steps_of(killed, 1) > rng.integers(5, 60),
       lambda: steps_of(killed, 1) == num_steps,  # Between the phases.
-      later[rng.integers(len(later))],
+    )
+    second = (
+      lambda: updates_of(killed) > rng.integers(1, 8),
+      lambda: steps_of(killed, 2) > rng.integers(5, 40),
+    )
+    conditions = (
+      first[rng.integers(2)],
+      second[rng.integers(2)],
+      lambda: updates_of(killed) > rng.integers(13, 20),
     )
     for condition in conditions:
       process = runs.Run(killed)
