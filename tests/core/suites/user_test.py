@@ -26,9 +26,9 @@ def tells(num_envs, is_training):
   env.metadata = {**env.metadata, 'controls': [[0, i, 0] for i in (-1, 0, 1)]}
   return env
 
-def tells_of_two(num_envs, is_training):
+def tells_wrongly(num_envs, is_training):
   env = make_catch(num_envs, is_training)
-  env.metadata = {**env.metadata, 'controls': [[0, 1, 0], [0, 2, 0]]}
+  env.metadata = {**env.metadata, 'controls': [[0, i, 0] for i in (0, 1, 2)]}
   return env
 
 from core.environments.catch import make_vector_env as make_catch
@@ -76,7 +76,7 @@ class UserFunctionsTest(parameterized.TestCase):
     found = tasks_of('users_module:tells').controls('users_module:tells')
     np.testing.assert_array_equal(found, [[0, -1, 0], [0, 0, 0], [0, 1, 0]])
 
-  @parameterized.parameters('make_catch', 'tells_of_two')
+  @parameterized.parameters('make_catch', 'tells_wrongly')
   def test_controls_that_are_not_told(self, name):
     task = f'users_module:{name}'
     with self.assertRaisesRegex(UserError, f'{name} .*must be 3 times fire'):
