@@ -2,8 +2,9 @@
 
     python -m experiments.record runs/pong impala/atari_pong_shallow/seed_1
 
-writes run.json, episodes.csv.gz, updates.csv.gz, tasks.csv.gz (if the agent has
-one), evaluation.csv, evaluation.md and curve.png under experiments/results/.
+writes run.json, episodes.csv.gz, updates.csv.gz, tasks.csv.gz and
+held_out.csv.gz (if the agent has them), evaluation.csv, evaluation.md and
+curve.png under experiments/results/.
 With --bin_frames, for runs of very many short episodes, returns.csv.gz (mean
 returns per task and bin) stands for episodes and curve.
 """
@@ -94,8 +95,9 @@ def _fill(folder, logdir, label, bin_frames):
   for name in csv_files.TABLES:
     run.table(name)  # A damaged one is refused.
   _compress(_existing(logdir, 'updates.csv'), folder)
-  if os.path.exists(os.path.join(logdir, 'tasks.csv')):
-    _compress(os.path.join(logdir, 'tasks.csv'), folder)
+  for name in ('tasks.csv', 'held_out.csv'):
+    if os.path.exists(os.path.join(logdir, name)):
+      _compress(os.path.join(logdir, name), folder)
   episodes = _existing(logdir, 'episodes.csv')
   if bin_frames:
     table = bin_returns(run.table('episodes'), bin_frames)

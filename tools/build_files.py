@@ -27,6 +27,13 @@ PRIVATE = (
   'networks',
   'config',
   'experiment',
+  'model',
+  'blocks',
+  'dataset',
+  'collection',
+  'iterations',
+  'evaluation',
+  'benchmark',
 )  # A paper's own; the rest is shared.
 PACKAGES = ('core', *BUILDS_ON, 'experiments', 'tests', 'tools')
 

@@ -81,6 +81,47 @@ def action_table(game: str, full_action_space: bool) -> np.ndarray:
   return _read_only(table)
 
 
+def factored_controls(game: str, full_action_space: bool) -> np.ndarray:
+  """Says what each action presses: fire, horizontal and vertical.
+
+  Mujika 2016 (arXiv:1611.01457), section 4.4: [1, -1, 0] is fire and left.
+
+  Args:
+    game: ALE id such as 'pong'.
+    full_action_space: as for `action_table`.
+
+  Returns:
+    int32 [A, 3] by the agent's action: fire 0 or 1, horizontal -1 (left), 0 or
+    1 (right), vertical -1 (down), 0 or 1 (up); read-only.
+  """
+  ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+  actions = [ale_py.Action(i) for i in range(NUM_FULL_ACTIONS)]
+  if not full_action_space:
+    ale = ale_py.ALEInterface()
+    ale.loadROM(roms.get_rom_path(game))
+    actions = ale.getMinimalActionSet()
+  return _read_only(
+    [
+      (
+        'FIRE' in action.name,
+        ('RIGHT' in action.name) - ('LEFT' in action.name),
+        ('UP' in action.name) - ('DOWN' in action.name),
+      )
+      for action in actions
+    ]
+  )
+
+
+@functools.cache
+def counts_lives(game: str) -> bool:
+  """Tells whether the emulator counts lives in a game (in Pong it does not)."""
+  ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+  ale = ale_py.ALEInterface()
+  ale.loadROM(roms.get_rom_path(game))
+  ale.reset_game()
+  return ale.lives() > 0
+
+
 def _read_only(table):
   array = np.array(table, np.int32)
   array.flags.writeable = False

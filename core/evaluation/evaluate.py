@@ -197,7 +197,7 @@ def _play_start_states(config, agent, tasks, task_id):
     task,
     states,
     policy_of(agent, task_id),
-    line,
+    episodes.name_policy(line, agent),
     config.num_action_repeats,
     config.seed,
   )

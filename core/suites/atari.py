@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from core.environments import ale_state, atari
@@ -142,6 +143,14 @@ class Atari(suite.Suite):
   def check_start_states(self, task: str, states: Mapping[str, bytes]) -> None:
     """Refuses bytes that are no state of the game's emulator."""
     ale_state.check_states(task, states)
+
+  def controls(self, task: str, protocol: AtariProtocol) -> np.ndarray:
+    """Returns fire, horizontal and vertical of each action."""
+    return atari.factored_controls(task, protocol.full_action_space)
+
+  def counts_lives(self, task: str) -> bool:
+    """Asks the emulator."""
+    return atari.counts_lives(task)
 
   def reference(
     self, task: str, is_human_starts: bool = False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from core.environments import catch
@@ -35,6 +36,10 @@ class Catch(suite.Suite):
   ) -> list[VectorEnv]:
     """Builds one vector environment."""
     return [catch.make_vector_env(len(rows), is_training)]
+
+  def controls(self, task: str, protocol: Any) -> np.ndarray:
+    """Returns left, stay and right."""
+    return np.array([[0, -1, 0], [0, 0, 0], [0, 1, 0]], np.int32)
 
   def reference(
     self, task: str, is_human_starts: bool = False

@@ -186,6 +186,23 @@ class Suite(abc.ABC):
     del states
     raise UserError(f'{task} has no saved states')
 
+  def controls(self, task: str, protocol: Any) -> np.ndarray:
+    """Says what each discrete action of a task presses.
+
+    Returns:
+      int32 [A, 3]: fire 0 or 1, horizontal and vertical -1, 0 or 1, right and
+      up being 1.
+
+    Raises:
+      UserError: that is not known.
+    """
+    raise UserError(f'what the actions of {task} press is not known')
+
+  def counts_lives(self, task: str) -> bool:
+    """Tells whether a lost life ends what the learner sees as an episode."""
+    del task
+    return False
+
   def training_score(self, task_names: Sequence[str]) -> TrainingScore | None:
     """Returns the suite's score while these tasks are trained, if any."""
     del task_names

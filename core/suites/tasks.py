@@ -144,6 +144,10 @@ class Tasks:
     protocol = self._protocols[suite.name]
     return suite.make(rows, protocol, is_training, num_threads)
 
+  def controls(self, task: str) -> np.ndarray:
+    """Says what each action presses; see `Suite.controls`."""
+    return suite_of(task).controls(task, self.protocol(task))
+
   def make_game(self, task: str) -> gymnasium.Env:
     """Builds one environment of a task; see `Suite.make_game`."""
     return suite_of(task).make_game(task, self.protocol(task))

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.errors import UserError
@@ -51,6 +52,24 @@ class UserFunctions(suite.Suite):
       _make(name, len(list(group)), is_training)
       for name, group in itertools.groupby(rows)
     ]
+
+  def controls(self, task: str, protocol: Any) -> np.ndarray:
+    """Returns metadata['controls'] of the environment; see `Suite.controls`.
+
+    Raises:
+      UserError: it is missing, or not of the environment's actions.
+    """
+    (env,) = self.make([task], protocol, is_training=True, num_threads=1)
+    env.close()
+    table = np.array(env.metadata.get('controls', ()))
+    shape = (getattr(env.single_action_space, 'n', 0), 3)
+    if table.shape != shape or not np.isin(table, (-1, 0, 1)).all():
+      raise UserError(
+        f"what the actions of {task} press is not known: metadata['controls'] "
+        f'of the vector environment must be {shape[0]} times fire, horizontal '
+        'and vertical, each -1, 0 or 1'
+      )
+    return table.astype(np.int32)
 
 
 def _make(name, num_envs, is_training):

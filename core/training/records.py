@@ -133,7 +133,7 @@ class Records:
         episodes; TensorBoard's step: a resumed run takes back all points after
         its checkpoint's.
     """
-    secs = self._wall_secs()
+    secs = self.wall_secs
     rows = csv.writer(self._episodes, lineterminator='\n')
     with _explained(self._logdir):
       for e in episodes:
@@ -159,7 +159,7 @@ class Records:
     Raises:
       ValueError: the columns are not those of the first row.
     """
-    row = {**row, 'wall_secs': self._wall_secs()}
+    row = {**row, 'wall_secs': self.wall_secs}
     with _explained(self._logdir):
       if self._columns is None:
         self._columns = list(row)
@@ -219,7 +219,7 @@ class Records:
       env_frames of the last record.
     """
     state = {
-      'wall_secs': self._wall_secs(),
+      'wall_secs': self.wall_secs,
       'env_frames': self._env_frames,
       'checksums': {},
     }
@@ -261,7 +261,9 @@ class Records:
     files = {_EPISODES: self._episodes, _UPDATES: self._updates}
     return {**files, _TASKS: self._tasks} if self._tasks else files
 
-  def _wall_secs(self) -> float:
+  @property
+  def wall_secs(self) -> float:
+    """Seconds since the run first started, over resumes."""
     return round(self._earlier_secs + time.monotonic() - self._started, 3)
 
   def _open(self, name: str) -> io.TextIOBase:

@@ -23,6 +23,10 @@ TABLES = {
   ),
   'returns': (('env_frames', 'num_episodes', 'mean_return'), ('task',)),
   'tasks': (('env_frames',), ('task',)),
+  'held_out': (
+    ('iteration', 'step', 'loss', 'frequency_loss'),
+    ('task', 'output'),
+  ),
   'evaluation': (('episode', 'return', 'length'), ('task', 'protocol')),
 }
 _COUNTS = ('num_episodes',)  # Numbers that are at least 1.

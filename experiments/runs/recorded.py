@@ -9,7 +9,8 @@ Every seed's folder holds
     evaluation.csv      one line per test episode, with its protocol
     evaluation.md       the same beside published scores
     curve.png           learning curve (optional)
-    tasks.csv.gz        PopArt's statistics (optional)
+    tasks.csv.gz        PopArt's statistics, PRL's iterations (optional)
+    held_out.csv.gz     PRL's predictions of held-out cases (optional)
 
 as experiments/record.py writes them; csv_files.py has the columns. A folder
 <paper>/<row> without seeds is a table experiment with columns of its own; its
@@ -42,7 +43,7 @@ HARDWARE_KEYS = ('cpu', 'cpu_cores', 'accelerators')
 
 _ALWAYS = ('run.json', 'updates.csv.gz', 'evaluation.csv', 'evaluation.md')
 _TRAINING = ('episodes.csv.gz', 'returns.csv.gz')
-_SOMETIMES = ('curve.png', 'tasks.csv.gz')
+_SOMETIMES = ('curve.png', 'tasks.csv.gz', 'held_out.csv.gz')
 
 
 def names(results: str = RESULTS) -> list[str]:

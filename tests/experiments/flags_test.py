@@ -37,6 +37,8 @@ NUM_TASKS = 3  # Of a file's many, first, middle and last.
 
 # Rows of papers that learn from a replay.
 OF_REPLAY = [name for name in NAMES if name.startswith('brc/')]
+# PRL's are built in tests/prl.
+OF_UNROLLS = [n for n in NAMES if not n.startswith(('brc/', 'prl/'))]
 
 # Tasks that a stand-in has, by how those begin for which they stand.
 STAND_INS = {
@@ -186,7 +188,7 @@ class FlagFilesTest(parameterized.TestCase):
       if n.startswith(('critic/', 'actor/', 'target_critic/')):
         self.assertFalse(np.array_equal(before[n], variable), n)
 
-  @parameterized.parameters(*(n for n in NAMES if n not in OF_REPLAY))
+  @parameterized.parameters(*OF_UNROLLS)
   def test_builds_its_agent_and_makes_an_update(self, name):
     # The network, its heads and its losses are the file's; its batch, and
     # compiling with XLA, would take minutes.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import ale_py
 import numpy as np
 from absl.testing import absltest, parameterized
 from gymnasium.spaces import Discrete
@@ -183,6 +184,68 @@ class ActionTableTest(parameterized.TestCase):
       runs.append(np.stack([env.step(actions)[0].frame for _ in range(30)]))
     np.testing.assert_array_equal(*runs)
     self.assertTrue(np.any(runs[0][-1, 0] != runs[0][-1, 1]))
+
+
+# What each of the 18 actions presses: fire, horizontal, vertical.
+CONTROLS = {
+  'NOOP': (0, 0, 0),
+  'FIRE': (1, 0, 0),
+  'UP': (0, 0, 1),
+  'RIGHT': (0, 1, 0),
+  'LEFT': (0, -1, 0),
+  'DOWN': (0, 0, -1),
+  'UPRIGHT': (0, 1, 1),
+  'UPLEFT': (0, -1, 1),
+  'DOWNRIGHT': (0, 1, -1),
+  'DOWNLEFT': (0, -1, -1),
+  'UPFIRE': (1, 0, 1),
+  'RIGHTFIRE': (1, 1, 0),
+  'LEFTFIRE': (1, -1, 0),
+  'DOWNFIRE': (1, 0, -1),
+  'UPRIGHTFIRE': (1, 1, 1),
+  'UPLEFTFIRE': (1, -1, 1),
+  'DOWNRIGHTFIRE': (1, 1, -1),
+  'DOWNLEFTFIRE': (1, -1, -1),
+}
+
+
+class FactoredControlsTest(parameterized.TestCase):
+  def test_all_18(self):
+    controls = atari.factored_controls('pong', full_action_space=True)
+    self.assertEqual(controls.shape, (18, 3))
+    for i, row in enumerate(controls.tolist()):
+      self.assertEqual(tuple(row), CONTROLS[ale_py.Action(i).name])
+
+  @parameterized.parameters(
+    ('breakout', ('NOOP', 'FIRE', 'RIGHT', 'LEFT')),
+    (
+      'demon_attack',
+      ('NOOP', 'FIRE', 'RIGHT', 'LEFT', 'RIGHTFIRE', 'LEFTFIRE'),
+    ),
+  )
+  def test_a_games_own(self, game, names):
+    controls = atari.factored_controls(game, full_action_space=False)
+    self.assertEqual(controls.tolist(), [list(CONTROLS[n]) for n in names])
+
+  def test_left_and_right_move_the_paddle(self):
+    env = make(('breakout',), 2, full_action_space=True, noop_max=0)
+    self.addCleanup(env.close)
+    table = atari.factored_controls('breakout', True).tolist()
+    actions = [table.index([0, -1, 0]), table.index([0, 1, 0])]
+    env.reset(seed=1)
+    for _ in range(20):
+      observation, *_ = env.step(np.array(actions, np.int32))
+    columns = np.arange(84)[8:-8]
+    paddle = observation.frame[:, -1, 75:77, 8:-8].sum(1)
+    left, right = (paddle * columns).sum(1) / paddle.sum(1)
+    self.assertLess(left, 30)
+    self.assertGreater(right, 54)
+
+  def test_games_that_count_lives(self):
+    counted = [
+      atari.counts_lives(g) for g in ('breakout', 'demon_attack', 'pong')
+    ]
+    self.assertEqual(counted, [True, True, False])
 
 
 if __name__ == '__main__':

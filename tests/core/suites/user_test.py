@@ -4,6 +4,7 @@ import pathlib
 import sys
 import tempfile
 
+import numpy as np
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
@@ -20,6 +21,17 @@ def gives_one(num_envs, is_training):
   from core.environments.catch import make_vector_env
   return make_vector_env(1 + num_envs, is_training)
 
+def tells(num_envs, is_training):
+  env = make_catch(num_envs, is_training)
+  env.metadata = {**env.metadata, 'controls': [[0, i, 0] for i in (-1, 0, 1)]}
+  return env
+
+def tells_wrongly(num_envs, is_training):
+  env = make_catch(num_envs, is_training)
+  env.metadata = {**env.metadata, 'controls': [[0, i, 0] for i in (0, 1, 2)]}
+  return env
+
+from core.environments.catch import make_vector_env as make_catch
 number = 3
 """
 
@@ -59,6 +71,16 @@ class UserFunctionsTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, message) as context:
       tasks_of(name).env_spec  # noqa: B018 - asks the environment.
     self.assertNotIn('\n', str(context.exception))
+
+  def test_controls_are_the_environments(self):
+    found = tasks_of('users_module:tells').controls('users_module:tells')
+    np.testing.assert_array_equal(found, [[0, -1, 0], [0, 0, 0], [0, 1, 0]])
+
+  @parameterized.parameters('make_catch', 'tells_wrongly')
+  def test_controls_that_are_not_told(self, name):
+    task = f'users_module:{name}'
+    with self.assertRaisesRegex(UserError, f'{name} .*must be 3 times fire'):
+      tasks_of(task).controls(task)
 
 
 if __name__ == '__main__':
