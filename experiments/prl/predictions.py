@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from core.errors import UserError
@@ -135,9 +134,10 @@ def spreads(name: str) -> str:
   for setting, runs in scores.read_runs(name).items():
     for run in runs:
       tasks = run.table('tasks', ('iteration', 'death_spread', 'point_spread'))
+      names = grouping.short_names(list(run.tasks))
       for row in tasks[tasks.iteration == tasks.iteration.max()].itertuples():
         values = (row.death_spread, row.point_spread)
-        cells = [f'{value:.3f}' for value in np.array(values)]
-        body.append([row.task, NAMES[setting], run.seed, *cells])
+        cells = [f'{value:.3f}' for value in values]
+        body.append([names[row.task], NAMES[setting], run.seed, *cells])
   header = ['game', 'model', 'seed', 'death', 'point']
   return markdown.table(header, body, numbers=range(2, 5))
