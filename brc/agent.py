@@ -26,10 +26,10 @@ class Agent:
     env_spec: of the tasks.
     networks: critics, their target, and the actor.
     normalizer: keeps the greatest return of each task.
-    is_greedy: that `act`, which evaluation uses, does not sample.
+    policy_name: of `act`, which evaluation uses and which does not sample.
   """
 
-  is_greedy = True
+  policy_name = 'greedy policy'
 
   def __init__(self, config: Config, env_spec: EnvSpec, device: Device):
     """Creates networks and optimisers on the device.
