@@ -12,6 +12,7 @@ from brc.drq_config import ATARI_100K, DEBUG, SINGLE, SMALL, Config
 from tests import runs
 
 NUM_STEPS, FIRST = 140, 101
+PIXELS = ['--control_observations=pixels']
 
 
 def config_of(logdir, **changes):
