@@ -8,11 +8,13 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from brc import drq_config
 from brc.drq_config import ATARI_100K, DEBUG, SINGLE, SMALL, Config
+from core.errors import UserError
+from core.types import ActionBox, EnvSpec
 from tests import runs
 
 NUM_STEPS, FIRST = 140, 101
-PIXELS = ['--control_observations=pixels']
 
 
 def config_of(logdir, **changes):
@@ -148,6 +150,41 @@ class ConfigTest(parameterized.TestCase):
 
 class WrongInputTest(parameterized.TestCase):
   @parameterized.named_parameters(
+    (
+      'vectors',
+      dict(),
+      dict(frame_shape=(), num_features=3),
+      'sees frames alone',
+    ),
+    ('features_too', dict(), dict(num_features=3), 'sees frames alone'),
+    ('words', dict(), dict(instruction_length=16), 'has instructions'),
+    (
+      'continuous',
+      dict(),
+      dict(num_actions=0, action_box=ActionBox((-1.0,), (1.0,))),
+      'has continuous actions',
+    ),
+    (
+      'steps',
+      dict(warm_up_steps=3),
+      dict(),
+      '--warm_up_steps=3 must be more than --n_step=3',
+    ),
+    ('letters', dict(encoder_channels='16,x'), dict(), 'up to six numbers'),
+    ('nothing', dict(encoder_channels=''), dict(), 'up to six numbers'),
+    ('zero', dict(encoder_channels='4,0'), dict(), 'up to six numbers'),
+    ('huge', dict(encoder_channels='99999'), dict(), 'at most 65536'),
+  )
+  def test_is_refused(self, changes, spec_changes, message):
+    config = dataclasses.replace(DEBUG, **changes)
+    spec = EnvSpec(('a',), num_actions=3, frame_shape=(20, 20, 1))
+    drq_config.check(DEBUG, spec, 1)
+    with self.assertRaisesRegex(UserError, message):
+      drq_config.check(config, spec._replace(**spec_changes), 1)
+    with self.assertRaisesRegex(UserError, '--strategy'):
+      drq_config.check(DEBUG, spec, 2)
+
+  @parameterized.named_parameters(
     ('vectors', ['--level_name=point_mass/1'], 'this agent sees frames alone'),
     (
       'kinds',
@@ -155,22 +192,11 @@ class WrongInputTest(parameterized.TestCase):
       'one agent needs the same',
     ),
     (
-      'continuous',
-      [
-        '--level_name=control:cartpole/swingup',
-        '--control_observations=pixels',
-      ],
-      'has continuous actions',
-    ),
-    ('task', ['--level_name=pongg'], 'pong'),
-    (
       'alone',
       ['--task_conditioning=embedding'],
       '--task_conditioning=embedding needs several tasks',
     ),
     ('batch', ['--batch_size=151'], 'more than the replay holds, 150'),
-    ('steps', ['--warm_up_steps=3'], 'must be more than --n_step=3'),
-    ('channels', ['--encoder_channels=16,x'], 'write up to six numbers'),
     ('disk', ['--replay_capacity=1e15'], 'bytes, the disk of'),
     ('init_from', ['--init_from=nowhere'], 'no checkpoint in nowhere'),
   )
