@@ -162,7 +162,7 @@ class ParityTest(absltest.TestCase):
     self.assertIsNone(agent.online.embeddings)
     config, rng = agent._config, np.random.default_rng(0)
     plain = PlainDrQ(agent, config)
-    for _ in range(3):
+    for _ in range(2):
       batch, draws = make_batch(rng, num_tasks=1), make_draws(rng)
       metrics = agent.gradient_step(to_tensors(batch), *to_tensors(draws))
       loss = plain.step(batch, *draws)
@@ -248,7 +248,7 @@ class UpdateTest(parameterized.TestCase):
   def test_every_switch_learns(self, **changes):
     agent = make_agent(**changes)
     before, rng = values_of(agent), np.random.default_rng(2)
-    metrics = agent.update(make_batch(rng, (2, B)), 0)
+    metrics = agent.update(make_batch(rng, (1, B)), 0)
     self.assertTrue(np.isfinite(metrics['total_loss']))
     after = values_of(agent)
     for name, value in after.items():
