@@ -26,7 +26,7 @@ class Agent:
     env_spec: of the tasks.
     networks: critics, their target, and the actor.
     normalizer: keeps the greatest return of each task.
-    policy_name: how `act`, which evaluation uses, chooses actions.
+    policy_name: of `act`, which evaluation uses and which does not sample.
   """
 
   policy_name = 'greedy policy'

@@ -54,7 +54,7 @@ class Critic(tf.Module):
   def __call__(self, inputs: tf.Tensor, task_id: tf.Tensor) -> tf.Tensor:
     """Maps float32 [B, inputs] and int32 [B] to float32 [E, B, outputs]."""
     outputs = self._head(self._trunk(inputs[None]))
-    return _of_task(outputs, task_id, self._num_heads)
+    return of_task(outputs, task_id, self._num_heads)
 
 
 class Actor(tf.Module):
@@ -83,15 +83,26 @@ class Actor(tf.Module):
     """Maps float32 [B, inputs] and int32 [B] to two of float32 [B, D]."""
     hidden = self._trunk(inputs)
     mean, x = (
-      _of_task(head(hidden), task_id, self._num_heads)
+      of_task(head(hidden), task_id, self._num_heads)
       for head in (self._mean, self._log_std)
     )
     half_range = 0.5 * (_MAX_LOG_STD - _MIN_LOG_STD)
     return mean, _MIN_LOG_STD + half_range * (1.0 + tf.tanh(x))
 
 
-def _of_task(outputs, task_id, num_heads):
-  """Chooses each row's head: [..., B, n outputs] to [..., B, outputs]."""
+def of_task(
+  outputs: tf.Tensor, task_id: tf.Tensor, num_heads: int
+) -> tf.Tensor:
+  """Chooses each row's head.
+
+  Args:
+    outputs: [..., B, heads times outputs].
+    task_id: int32 [B].
+    num_heads: 1, or a head per task.
+
+  Returns:
+    [..., B, outputs].
+  """
   if num_heads == 1:
     return outputs
   shape = tf.concat([tf.shape(outputs)[:-1], [num_heads, -1]], axis=0)

@@ -6,7 +6,7 @@ Nauman et al. 2025 (arXiv:2505.23150); conflicts after Yu et al. 2020, PCGrad
 Axes: n tasks, P parameters.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,23 @@ def summarise(
   """
   columns = zip(*measured, strict=True)
   losses, entropies, gradients = (np.stack(column) for column in columns)
-  of_each = dict(
-    td_loss=losses,
-    gradient_norm=np.linalg.norm(gradients, axis=1),
-    policy_entropy=entropies,
-  )
+  return compare(dict(td_loss=losses, policy_entropy=entropies), gradients)
+
+
+def compare(
+  of_each: Mapping[str, np.ndarray], gradients: np.ndarray
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+  """Compares what was measured of each task.
+
+  Args:
+    of_each: by name, [n].
+    gradients: float [n, P], of the critics' loss of each task.
+
+  Returns:
+    Share of conflicting pairs and relative variances; and `of_each` with the
+    norms of the gradients.
+  """
+  of_each = {**of_each, 'gradient_norm': np.linalg.norm(gradients, axis=1)}
   of_all = {
     f'{name}_relative_variance': relative_variance(values)
     for name, values in of_each.items()

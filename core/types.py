@@ -180,6 +180,31 @@ class Transitions(NamedTuple):
   goes_on: Any
 
 
+class FrameTransitions(NamedTuple):
+  """Experience of several steps of tasks that are seen in frames.
+
+  Attributes:
+    task_id: int32 `[...]`.
+    frame: uint8 `[..., *frame_shape]`.
+    action: int32 `[...]`, of the first step.
+    rewards: float32 `[..., n]`, raw, of up to n steps; 0 after the episode.
+    next_frame: uint8 `[..., *frame_shape]`, what the steps led to; without
+      meaning where the episode terminated.
+    num_steps: int32 `[...]`, steps that it spans: n, less where the episode
+      ended before.
+    goes_on: float32 `[...]`, 0 where the episode terminated and was not
+      truncated, else 1.
+  """
+
+  task_id: Any
+  frame: Any
+  action: Any
+  rewards: Any
+  next_frame: Any
+  num_steps: Any
+  goes_on: Any
+
+
 class Episode(NamedTuple):
   """One finished episode, as recorded.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 import brc.config
+import brc.drq_config
 import distral.config
 import impala.config
 import pixel_control.config
@@ -131,6 +132,32 @@ class ChangesPlayTest(parameterized.TestCase):
       for x in (player, agent)
     )
     self.assertGreater(np.ptp(expected), 1e-4)
+    np.testing.assert_array_equal(actions, expected)
+
+  def test_brc_on_frames_plays_the_same_where_all_else_differs(self):
+    config = brc.drq_config.Config(
+      mode='test',
+      xla='off',
+      encoder_channels='2,3',
+      critic_width=8,
+      num_atoms=5,
+      evaluation_epsilon=0.2,
+    )
+    spec = EnvSpec(('a', 'b'), num_actions=9, frame_shape=(12, 12, 1))
+    other = other_config(config)
+    resume.check_played(other, configs.describe(config))
+    agent, player = runs.agent_of(config, spec), runs.agent_of(other, spec)
+    arrays = {f'agent/{n}': v.numpy() for n, v in agent.variables().items()}
+    resume.load_variables(player, arrays)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(256, size=(60, 12, 12, 1)).astype(np.uint8)
+    seen = EnvOutput((), (), (), Observation(tf.constant(frames)))
+    task_id = tf.constant(30 * [0, 1])
+    actions, expected = (
+      x.act(task_id, (), seen, (), tf.constant([0, 1]))[0].action
+      for x in (player, agent)
+    )
+    self.assertGreater(len(set(expected.numpy())), 3)
     np.testing.assert_array_equal(actions, expected)
 
   @parameterized.parameters(

@@ -39,9 +39,12 @@ def tiny_config(preset: Any = DEBUG, **changes: Any) -> Any:
 
 
 def module_of(config: Any, name: str) -> Any:
-  """Returns a module (`agent`, `config`) of the paper that a config is of."""
-  paper = type(config).__module__.rpartition('.')[0]
-  return importlib.import_module(f'{paper}.{name}')
+  """Returns a module (`agent`, `config`) that belongs to a config's.
+
+  Beside brc.drq_config is brc.drq_agent.
+  """
+  stem = type(config).__module__.removesuffix('config')
+  return importlib.import_module(f'{stem}{name}')
 
 
 def make_agent(config: Any, device: Device | None = None) -> Any:
@@ -93,7 +96,7 @@ class Run(Process):
       for name, value in dataclasses.asdict(config).items()
       if value != getattr(module.DEBUG, name)
     ]
-    experiment = module.__name__.replace('.config', '.experiment')
+    experiment = module.__name__.removesuffix('config') + 'experiment'
     super().__init__(experiment, '--preset=debug', *flags)
     self._config = config
 

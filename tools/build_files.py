@@ -47,6 +47,11 @@ _ROOT = """\
 """
 
 
+def is_private(stem: str) -> bool:
+  """Tells whether a module, such as `agent` or `drq_agent`, is its paper's."""
+  return stem.rpartition('_')[2] in PRIVATE
+
+
 def find_modules(root: pathlib.Path) -> dict[str, pathlib.Path]:
   """Map the dotted name of each of our modules to its file.
 
@@ -97,7 +102,7 @@ def visibility_of(name: str) -> str:
   if package == 'tools':
     return '//:tools_users'
   # A config may extend the config of a paper that it builds on.
-  if _users_of(package) and (stem not in PRIVATE or stem == 'config'):
+  if _users_of(package) and (not is_private(stem) or stem == 'config'):
     return f'//:builds_on_{package}'
   return '//:leaves'
 

@@ -39,8 +39,8 @@ def policy_of(agent: Any, task_id: int) -> Policy:
 
 def name_policy(line: str, agent: Any) -> str:
   """Says in a line of a suite's protocol how the agent chooses actions."""
-  name = getattr(agent, 'policy_name', None)
-  return line.replace('sampled policy', name) if name else line
+  name = getattr(agent, 'policy_name', 'sampled policy')
+  return line.replace('sampled policy', name)
 
 
 EvaluationRow = dict[str, Any]

@@ -4,8 +4,9 @@ from concurrent import futures
 
 import numpy as np
 
+from core.experience.frame_replay import FrameReplay
 from core.experience.replay import Replay
-from core.types import Transitions
+from core.types import FrameTransitions, Transitions
 
 
 class Batches:
@@ -17,7 +18,11 @@ class Batches:
   """
 
   def __init__(
-    self, replay: Replay, num_batches: int, batch_size: int, seed: int
+    self,
+    replay: Replay | FrameReplay,
+    num_batches: int,
+    batch_size: int,
+    seed: int,
   ):
     """Starts with nothing prepared.
 
@@ -42,7 +47,7 @@ class Batches:
     future = self._pool.submit(self._read_old, step, count)
     self._prepared = (step, count, future)
 
-  def take(self, step: int) -> Transitions:
+  def take(self, step: int) -> Transitions | FrameTransitions:
     """Returns the batches of a step, [U, B, ...].
 
     Args:
@@ -59,16 +64,18 @@ class Batches:
     else:
       batch = self._replay.gather(*self._draw(step, count))
     self._prepared = None
-    return Transitions(*(x.reshape(*self._shape, *x.shape[1:]) for x in batch))
+    return batch._make(x.reshape(*self._shape, *x.shape[1:]) for x in batch)
 
-  def of_each_task(self, step: int, num_tasks: int) -> Transitions:
+  def of_each_task(
+    self, step: int, num_tasks: int
+  ) -> Transitions | FrameTransitions:
     """Returns one batch of every task, [n, B, ...], to measure on."""
     rng = np.random.default_rng([self._seed, step, 1])
     shape = (num_tasks, self._shape[1])
     index = self._replay.count - 1 - rng.integers(self._replay.size, size=shape)
     task_id = np.repeat(np.arange(num_tasks), shape[1])
     batch = self._replay.gather(task_id, index.ravel())
-    return Transitions(*(x.reshape(*shape, *x.shape[1:]) for x in batch))
+    return batch._make(x.reshape(*shape, *x.shape[1:]) for x in batch)
 
   def close(self) -> None:
     """Ends the thread."""

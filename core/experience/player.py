@@ -7,15 +7,16 @@ import numpy as np
 
 from core import checkpointing
 from core.errors import UserError
-from core.experience import replay as replays
+from core.experience import frame_replay
+from core.experience import replay as feature_replay
+from core.experience.frame_replay import FrameReplay
+from core.experience.replay import Replay
 from core.experience.timing import Timer
 from core.interrupt import ignored_by_children
 from core.run_config import ReplayConfig
 from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks
 from core.types import Episode
-
-_RUNNING = ('features', 'returns', 'lengths', 'successes')
 
 
 class Player:
@@ -52,12 +53,13 @@ class Player:
     self.num_steps = state.get('source', {}).get('num_steps', 0)
     self.first_update = config.warm_up_steps
     # What may be refused comes before environments are built.
-    self.replay = replays.make_replay(
-      agent.env_spec,
+    self.replay = make_replay(
+      agent,
       config.replay_capacity,
       config.replay_memory_gb,
       config.logdir,
     )
+    self._seen_in = 'frame' if agent.env_spec.frame_shape else 'features'
     with contextlib.ExitStack() as built:
       with ignored_by_children():
         self._environments = TaskEnvironments(
@@ -67,7 +69,7 @@ class Player:
       # A resumed run must not begin with the episodes of the first start.
       seed = (1_000_003 * config.seed + 7 * self.num_steps) % 2**30
       observation, _ = self._environments.reset(seed=seed)
-      self._features = observation.features
+      self._seen = self._part(observation)
       self._returns = np.zeros(len(self._task_id))
       self._lengths = np.zeros(len(self._task_id), np.int64)
       self._successes = np.zeros(len(self._task_id), np.float32)
@@ -87,37 +89,47 @@ class Player:
     with self._timer.phase('environment'):
       box = self._agent.env_spec.action_box
       observation, reward, terminated, truncated, infos = (
-        self._environments.step(box.stretch(action))
+        self._environments.step(box.stretch(action) if box else action)
       )
-    last = infos.get('last_observation', observation).features
-    dones = terminated | truncated
-    if dones.any() and 'last_observation' not in infos:
+    last = self._part(infos.get('last_observation', observation))
+    # Whole episodes: a lost life is no end of one.
+    ends = infos['episode_done']
+    if ends.any() and 'last_observation' not in infos:
       raise UserError(
         'an environment does not tell the last observation of an episode '
         '(`final_obs`), which a replay needs'
       )
     # An episode that is both counts as truncated (BRC's official code).
-    self.replay.add(
-      self._features, action, reward, last, ~terminated | truncated
-    )
+    step = (self._seen, action, reward, last, ~terminated | truncated)
+    if self._seen_in == 'frame':
+      self.replay.add(*step, terminated | truncated, ends)
+    else:
+      self.replay.add(*step)
     self._agent.observe(self._task_id, reward, terminated, truncated, last)
-    self._features = observation.features
+    self._seen = self._part(observation)
     if 'success' in infos:  # NaN of a task that cannot, and stays it.
       self._successes = np.maximum(self._successes, infos['success'])
-    return self._finish_episodes(reward, dones)
+    return self._finish_episodes(reward, ends)
+
+  def _part(self, observation):
+    """Returns the part of an observation that the agent sees."""
+    return getattr(observation, self._seen_in)
 
   def _choose_actions(self):
-    """Returns actions between -1 and 1, float32 [n, D]."""
+    """Returns actions: float32 [n, D] between -1 and 1, or int32 [n]."""
     seed, step = self._config.seed, self.num_steps
     if step < self._config.warm_up_steps:
-      shape = [len(self._task_id), len(self._agent.env_spec.action_box.low)]
+      spec, num_tasks = self._agent.env_spec, len(self._task_id)
       rng = np.random.default_rng([seed, step, 2])
+      if spec.action_box is None:
+        return rng.integers(spec.num_actions, size=num_tasks, dtype=np.int32)
+      shape = [num_tasks, len(spec.action_box.low)]
       return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
     return self._agent.explore(
-      self._task_id, self._features, np.array([seed, step], np.int32)
+      self._task_id, self._seen, np.array([seed, step], np.int32)
     )
 
-  def _finish_episodes(self, reward, dones):
+  def _finish_episodes(self, reward, ends):
     self._returns += reward
     self._lengths += 1
     repeats = self._config.num_action_repeats
@@ -129,10 +141,10 @@ class Player:
         episode_length=int(self._lengths[task]) * repeats,
         episode_success=self._success(task),
       )
-      for task in np.flatnonzero(dones)
+      for task in np.flatnonzero(ends)
     ]
     for running in (self._returns, self._lengths, self._successes):
-      running[dones] = 0
+      running[ends] = 0
     return episodes
 
   def _success(self, task):
@@ -144,13 +156,7 @@ class Player:
 
   def get_state(self) -> dict[str, Any]:
     """Returns what a resumed run goes on from."""
-    arrays = dict(
-      agent=self._agent.get_state(),
-      features=self._features,
-      returns=self._returns,
-      lengths=self._lengths,
-      successes=self._successes,
-    )
+    arrays = dict(agent=self._agent.get_state(), **self._running())
     if self._config.save_replay:
       arrays['replay'] = self.replay.get_state()
     return dict(
@@ -158,6 +164,15 @@ class Player:
       environments=self._environments.get_state(),
       num_steps=self.num_steps,
     )
+
+  def _running(self):
+    """Returns what is known of the episodes that are being played."""
+    return {
+      self._seen_in: self._seen,
+      'returns': self._returns,
+      'lengths': self._lengths,
+      'successes': self._successes,
+    }
 
   def close(self) -> None:
     """Closes the environments."""
@@ -168,14 +183,17 @@ class Player:
     try:
       restore_replay(self.replay, self._agent, state)
       environments = state['source']['environments']
+      like = {'source': self._running()}
+      found = checkpointing.unflatten(like, state['arrays'])['source']
       if environments is None:  # They start anew.
         self._agent.begin_episodes()
+        if isinstance(self.replay, FrameReplay):
+          self.replay.cut_off(found['frame'])
       else:
         self._environments.set_state(environments)
-        like = {name: getattr(self, f'_{name}') for name in _RUNNING}
-        found = checkpointing.unflatten({'source': like}, state['arrays'])
-        for name, array in found['source'].items():
-          setattr(self, f'_{name}', array)
+        self._seen = found[self._seen_in]
+        self._returns, self._lengths = found['returns'], found['lengths']
+        self._successes = found['successes']
     except UserError:
       raise
     except Exception as error:  # Anything, depending on what is wrong with it.
@@ -220,8 +238,13 @@ class OfflinePlayer:
         f'{", ".join(metadata.get("task_names", []))}, not {", ".join(names)}'
       )
     theirs = metadata['config']
-    self.replay = replays.make_replay(
-      agent.env_spec,
+    if theirs.get('n_step', 1) != getattr(agent, 'n_step', 1):
+      raise UserError(
+        f'the replay in {config.offline_replay} was written with --n_step='
+        f'{theirs.get("n_step", 1)}'
+      )
+    self.replay = make_replay(
+      agent,
       theirs['replay_capacity'],
       theirs['replay_memory_gb'],
       config.offline_replay,
@@ -247,8 +270,29 @@ class OfflinePlayer:
     """Has nothing to close."""
 
 
+def make_replay(
+  agent: Any, capacity: int, memory_gb: float, logdir: str
+) -> Replay | FrameReplay:
+  """Builds the replay that an agent's tasks need; see the modules' own.
+
+  Args:
+    agent: with `env_spec`; where tasks are seen in frames, also `n_step`, the
+      steps that a transition spans.
+    capacity: transitions per task.
+    memory_gb: GB above which it lies in files of the logdir.
+    logdir: folder of the run.
+
+  Raises:
+    UserError: it is larger than the memory or the disk.
+  """
+  spec, where = agent.env_spec, (memory_gb, logdir)
+  if spec.frame_shape:
+    return frame_replay.make_replay(spec, capacity, agent.n_step, *where)
+  return feature_replay.make_replay(spec, capacity, *where)
+
+
 def restore_replay(
-  replay: replays.Replay, agent: Any, state: dict[str, Any]
+  replay: Replay | FrameReplay, agent: Any, state: dict[str, Any]
 ) -> None:
   """Sets the replay, if it was saved, and what the agent observed.
 

@@ -5,7 +5,7 @@ initialisers: truncated normals of deviation 1/sqrt(fan in).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sonnet as snt
 import tensorflow as tf
@@ -38,20 +38,22 @@ class DeepTorso(snt.Module):
     self,
     dtype: tf.DType,
     pool: Callable[[tf.Tensor], tf.Tensor] = max_pool,
+    channels: Sequence[int] = (16, 32, 32),
     name: str = 'deep_torso',
   ):
-    """Declares three sections of 16, 32 and 32 channels in `dtype`.
+    """Declares a section per number of channels, computed in `dtype`.
 
     Args:
       dtype: of the convolutions.
       pool: what stands for `max_pool`, with the same values.
+      channels: of the sections' convolutions.
       name: name of the module.
     """
     super().__init__(name=name)
     self._dtype = dtype
     self._pool = pool
     self._sections = []
-    for section, num_channels in enumerate((16, 32, 32)):
+    for section, num_channels in enumerate(channels):
       convolutions = [
         Conv2D(num_channels, 3, 1, 'SAME', name=f'section{section}_conv{i}')
         for i in range(5)
@@ -59,7 +61,7 @@ class DeepTorso(snt.Module):
       self._sections.append(convolutions)
 
   def __call__(self, frames: tf.Tensor) -> tf.Tensor:
-    """Maps float32 [B, H, W, C] to `dtype` [B, H / 8, W / 8, 32]."""
+    """Maps float32 [B, H, W, C] to `dtype` [B, H / 8, W / 8, channels]."""
     x = tf.cast(frames, self._dtype)
     for first, *blocks in self._sections:
       x = self._pool(first(x))

@@ -138,7 +138,11 @@ class TaskEnvironments(VectorEnv):
     dones = [a | b for a, b in zip(terminated, truncated, strict=True)]
     merged = _merge_infos(infos, dones, self._spec.has_success)
     if self._keeps_last:
-      last = _last_observations(observations, infos, dones)
+      ends = [
+        info.get('episode_done', done)
+        for info, done in zip(infos, dones, strict=True)
+      ]
+      last = _last_observations(observations, infos, ends)
       if last is not None:
         merged['last_observation'] = self._join(last)
     return (
@@ -301,20 +305,22 @@ def _merge_infos(infos, dones=(), has_success=False):
   return merged
 
 
-def _last_observations(observations, infos, dones):
+def _last_observations(observations, infos, ends):
   """Puts observations from before a reset in the place of those after it.
 
-  Returns None where no episode ended, or what it ended with is not known.
+  `ends`, bool [N] of each, is where whole episodes ended: nothing is reset
+  where only a life was lost. Returns None where none ended, or what it ended
+  with is not known.
   """
-  if not any(done.any() for done in dones):
+  if not any(end.any() for end in ends):
     return None
   last = []
-  for observation, info, done in zip(observations, infos, dones, strict=True):
-    if done.any():
+  for observation, info, end in zip(observations, infos, ends, strict=True):
+    if end.any():
       if 'final_obs' not in info or not isinstance(observation, np.ndarray):
         return None
       observation = observation.copy()
-      for row in np.flatnonzero(done):
+      for row in np.flatnonzero(end):
         observation[row] = info['final_obs'][row]
     last.append(observation)
   return last

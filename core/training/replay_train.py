@@ -2,7 +2,7 @@
 
 Knows nothing of a paper: the agent brings `explore`, `observe`, `update`,
 `measure`, `describe_tasks`, `variables`, `get_state`, `set_state`,
-`begin_episodes` and `env_spec`.
+`begin_episodes`, `env_spec` and, where tasks are seen in frames, `n_step`.
 """
 
 import collections
@@ -28,7 +28,7 @@ from core.training import resume, run_info
 from core.training.clock import Clock
 from core.training.progress import Progress
 from core.training.records import Records
-from core.types import Transitions
+from core.types import FrameTransitions, Transitions
 
 Evaluate = Callable[[], list[dict[str, Any]]]
 """Plays whole episodes of every task; returns the rows of evaluation.csv."""
@@ -58,7 +58,7 @@ class ReplayLearner:
     num_tasks = len(self.agent.env_spec.task_names)
     self.env_frames += num_tasks * self._config.num_action_repeats
 
-  def step(self, batches: Transitions) -> None:
+  def step(self, batches: Transitions | FrameTransitions) -> None:
     """Makes a gradient step with each of the batches [U, B, ...]."""
     with self.timer.phase('learner'):
       self._metrics = self.agent.update(batches, self.num_updates)

@@ -20,6 +20,7 @@ import tensorflow as tf
 from absl.flags import FlagValues
 from absl.testing import absltest, parameterized
 
+from brc import drq_config
 from core import flags
 from core.experience.actor import Actor
 from core.experience.timing import Timer
@@ -53,7 +54,7 @@ HEAD = dict(
   where=r'\b([Tt]able|[Ff]igures?) [A-Z]?\.?\d|Published: nothing',
   published=r'\bPublished\b',
   expectation=r'\bTo expect\b',
-  command=r'python -m \w+\.experiment|\bmake \w+',
+  command=r'python -m \w+\.\w*experiment|\bmake \w+',
 )
 # Rows that need deepmind_lab outside of tests.
 ON_DEEPMIND_LAB = {
@@ -83,8 +84,11 @@ def setUpModule():
 
 
 def parse(name, *arguments):
-  """Returns the config of a flag file, of its folder's paper."""
-  module = importlib.import_module(f'{pathlib.Path(name).parts[0]}.config')
+  """Returns the config of a flag file, of the command in its head."""
+  paper = pathlib.Path(name).parts[0]
+  command = re.search(rf'python -m ({paper}\.\w*)experiment', head(name))
+  stem = command[1] if command else f'{paper}.'
+  module = importlib.import_module(f'{stem}config')
   values = FlagValues()
   flags.define(module.Config, module.PRESETS, values)
   argv = ['experiment', f'--flagfile={FOLDER / name}', *arguments]
@@ -122,9 +126,10 @@ def distinct(names):
     suites = {task.split(':')[0] for task in config.level_name.split(',')}
     key = (
       *(frozenset(suites), config.batch_size, config.loss),
-      *(config.architecture, config.task_conditioning),
-      *(config.normalise_rewards, config.behaviour_cloning_cost > 0),
+      *(config.task_conditioning, config.normalise_rewards),
     )
+    if not isinstance(config, drq_config.Config):
+      key += (config.architecture, config.behaviour_cloning_cost > 0)
     first.setdefault(key, name)
   return list(first.values())
 
@@ -149,7 +154,8 @@ class FlagFilesTest(parameterized.TestCase):
     config = parse(name)
     names = tasks_module.expand(config.level_name)
     self.assertEqual(config.total_environment_frames % len(names), 0)
-    if 'figure_' in name:
+    sees_frames = isinstance(config, drq_config.Config)
+    if 'figure_' in name and not sees_frames:
       is_single = name.endswith(('_single.flags', '_transfer.flags'))
       self.assertEqual(len(names) == 1, is_single)
       self.assertEqual(config.batch_size, 256 if is_single else 1024)
@@ -163,18 +169,23 @@ class FlagFilesTest(parameterized.TestCase):
     config = parse(name)
     # Dogs take long to build.
     shown = some_of(tasks_module.expand(config.level_name))
+    sees_frames = isinstance(config, drq_config.Config)
+    num_steps = 4 if sees_frames else 3
+    small = dict(encoder_channels='2') if sees_frames else dict(actor_width=8)
     config = dataclasses.replace(
       config,
       level_name=','.join(shown),
       logdir=self.create_tempdir().full_path,
       critic_width=8,
-      actor_width=8,
       batch_size=4,
-      warm_up_steps=3,
+      warm_up_steps=num_steps,
       replay_capacity=4,
       evaluation_steps=0,
-      total_environment_frames=3 * len(shown),
+      total_environment_frames=(
+        num_steps * len(shown) * config.num_action_repeats
+      ),
       xla='off',
+      **small,
     )
     tasks = Tasks.of(config)
     agent = runs.agent_of(config, tasks.env_spec)
@@ -182,10 +193,10 @@ class FlagFilesTest(parameterized.TestCase):
     runs.module_of(config, 'experiment').train(config, agent, tasks)
     (*_, row) = runs.rows(config, 'updates.csv')
     self.assertEqual(int(row['num_updates']), config.updates_per_step)
-    for variable in agent.networks.trainable_variables:
-      self.assertTrue(np.all(np.isfinite(variable)), variable.name)
+    moved = ('critic/', 'actor/', 'target_critic/', 'head/', 'target_head/')
     for n, variable in agent.variables().items():
-      if n.startswith(('critic/', 'actor/', 'target_critic/')):
+      self.assertTrue(np.all(np.isfinite(variable)), n)
+      if n.startswith((*moved, 'encoder/section0_conv0/w')):
         self.assertFalse(np.array_equal(before[n], variable), n)
 
   @parameterized.parameters(*OF_UNROLLS)
