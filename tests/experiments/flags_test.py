@@ -201,8 +201,10 @@ class FlagFilesTest(parameterized.TestCase):
 
   @parameterized.parameters(*OF_UNROLLS)
   def test_builds_its_agent_and_makes_an_update(self, name):
-    # The network, its heads and its losses are the file's; its batch, and
-    # compiling with XLA, would take minutes.
+    # The network, its heads and its losses are the file's; its batch, tracing
+    # and compiling would take minutes.
+    tf.config.run_functions_eagerly(True)
+    self.addCleanup(tf.config.run_functions_eagerly, False)
     config = dataclasses.replace(
       parse(name), unroll_length=2, unroll_overlap=0, xla='off'
     )

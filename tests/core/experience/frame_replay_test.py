@@ -227,7 +227,7 @@ class AtariTest(absltest.TestCase):
     # Whole games, though lives were lost in them.
     self.assertEqual({e.episode_length for e in episodes}, {240})
     lives = sum(step[2][0] for step in agent.told)
-    self.assertGreater(lives, len(episodes))
+    self.assertGreater(lives, len(episodes) / 2)  # Of breakout alone.
     count = player.replay.count
     self.assertEqual(count, 130 - N_STEP)
     index = np.tile(np.arange(count), 2)
