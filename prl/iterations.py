@@ -24,7 +24,7 @@ from core.files import locked
 from core.interrupt import Interrupt
 from core.suites.tasks import Tasks
 from core.training import resume, run_info
-from core.training.progress import Progress
+from core.training.progress import Progress, time_left
 from core.training.records import Records
 from prl import blocks, evaluation
 from prl.blocks import Block
@@ -307,11 +307,17 @@ class _Loop:
       f'{name}_secs': round(secs[name], 4) for name in ('learner', 'waiting')
     }
     self._records.update({**counts, **row, **times})
+    spent = sum(secs[name] for name in ('learner', 'waiting'))
+    rate = min(self._config.log_updates, position.updates_done) / max(
+      spent, 1e-9
+    )
+    left = time_left(num_updates - position.updates_done, rate)
     note = (
       f'iteration {position.iteration}: update {position.updates_done:,}/'
-      f'{num_updates:,}, loss {row["total_loss"]:.2f}'
+      f'{num_updates:,}, {rate:,.1f} updates/s, {left} left of them, loss '
+      f'{row["total_loss"]:.2f}'
     )
-    progress.update(position.env_frames, 0.0, self._returns, note)
+    progress.update(position.env_frames, None, self._returns, note)
 
   def _finish_iteration(self):
     """Measures the model on held-out cases and goes to the next iteration."""

@@ -53,7 +53,7 @@ class Progress:
   def update(
     self,
     env_frames: int,
-    frames_per_sec: float,
+    frames_per_sec: float | None,
     episodes_by_task: Mapping[str, Sequence[float]],
     note: str = '',
   ) -> None:
@@ -61,7 +61,8 @@ class Progress:
 
     Args:
       env_frames: environment frames so far.
-      frames_per_sec: environment frames per second.
+      frames_per_sec: environment frames per second; None while none is played,
+        when neither they nor the time left are shown.
       episodes_by_task: the returns of the last 100 episodes by task name; tasks
         without episodes may be missing.
       note: anything else worth a few words.
@@ -83,11 +84,12 @@ class Progress:
     frames, frames_per_sec, episodes_by_task, note = self._state
     self._state = None  # Not to be shown twice.
     share = min(1.0, frames / self._total)  # The last update may overshoot.
-    counts = (
-      f'{frames:,}/{self._total:,} frames ({share:.1%})',
-      f'{frames_per_sec:,.0f} frames/s',
-      f'{_time_left(self._total - frames, frames_per_sec)} left',
-    )
+    counts = [f'{frames:,}/{self._total:,} frames ({share:.1%})']
+    if frames_per_sec is not None:
+      counts += [
+        f'{frames_per_sec:,.0f} frames/s',
+        f'{time_left(self._total - frames, frames_per_sec)} left',
+      ]
     returns = _mean_returns(self._names, episodes_by_task)
     if self._live:
       self._live.update(
@@ -121,10 +123,11 @@ class Progress:
     return table
 
 
-def _time_left(frames: int, frames_per_sec: float) -> str:
-  if frames_per_sec <= 0:
+def time_left(count: int, per_sec: float) -> str:
+  """Returns how long a number of frames or updates takes, as 0:20:15."""
+  if per_sec <= 0:
     return 'unknown time'
-  return str(datetime.timedelta(seconds=round(max(0, frames) / frames_per_sec)))
+  return str(datetime.timedelta(seconds=round(max(0, count) / per_sec)))
 
 
 def _mean_returns(

@@ -51,6 +51,12 @@ class ProgressTest(parameterized.TestCase):
       ['0/2,000 frames (0.0%), 0 frames/s, unknown time left, no episode yet'],
     )
 
+  def test_while_no_frames_are_played(self):
+    self.show(['pong']).update(500, None, {}, 'update 3/4')
+    self.assertEqual(
+      self.lines(), ['500/2,000 frames (25.0%), no episode yet, update 3/4']
+    )
+
   def test_many_tasks_are_led_by_their_mean(self):
     names = [f'task_{i}' for i in range(13)]
     episodes = {name: returns(i) for i, name in enumerate(names) if i != 1}
