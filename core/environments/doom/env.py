@@ -14,7 +14,6 @@ from core.environments.doom.tasks import TASKS
 from core.errors import UserError
 
 MAX_INSTRUCTION_BYTES = 64
-_TICS_PER_SECOND = 35
 
 # Buttons: forward, backward, left, right, degrees a tic to the right and up,
 # fire. A pixel a frame of DeepMind Lab is 0.11 degrees here.

@@ -28,9 +28,11 @@ class ScriptedPlayer:
     """Watches an environment that was reset; of laser-tag with players."""
     self._env = env
     self._is_tag = TASKS[task].num_bots > 0
-    self._brings_home = TASKS[task].make_rules.func is Return if hasattr(
-      TASKS[task].make_rules, 'func'
-    ) else False
+    self._brings_home = (
+      TASKS[task].make_rules.func is Return
+      if hasattr(TASKS[task].make_rules, 'func')
+      else False
+    )
     self._scene = None
 
   def act(self) -> int:

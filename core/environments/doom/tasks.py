@@ -1,8 +1,8 @@
 """What is to be done in each of the 26 tasks.
 
-A task's rules draw an episode (`begin`), then scene after scene of it (`scene`);
-`judge` says what the player earned, and whether the next scene is due. All
-chance is that of the generator they are given.
+A task's rules draw an episode (`begin`), then scene after scene of it
+(`scene`); `judge` says what the player earned, and whether the next scene is
+due. All chance is that of the generator they are given.
 """
 
 import dataclasses
@@ -194,7 +194,7 @@ class Objects:
 
 
 class Cue(Objects):
-  """A column at the start tells which of two balls far away is the right one."""
+  """A column at the start tells which of two balls far away is right."""
 
   def scene(self, rng: np.random.Generator) -> Scene:
     """Draws the column's colour, and the side of the ball of that colour."""

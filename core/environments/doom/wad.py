@@ -198,7 +198,8 @@ def _decorate(is_tag):
     parent = f' : {counter}Counter' if counter else ''
     lines.append(
       f'actor {name}{parent} {NUMBERS[name]}\n{{\n  Radius 20\n  Height 40\n'
-      f'  States\n  {{\n  Spawn:\n    {sprite} A -1 Bright\n    Stop\n  }}\n}}\n'
+      f'  States\n  {{\n  Spawn:\n    {sprite} A -1 Bright\n    Stop\n'
+      '  }\n}\n'
     )
   lines.append(
     'actor LabPlayer : DoomPlayer\n{\n  Player.ViewHeight 56\n'
