@@ -9,6 +9,7 @@ import numpy as np
 
 from core.environments.doom import engine, pictures
 from core.environments.doom.engine import Engine, EngineDied
+from core.environments.doom.frames import Reducer
 from core.environments.doom.scene import Scene, text_map
 from core.environments.doom.tasks import TASKS
 from core.errors import UserError
@@ -105,6 +106,9 @@ class DoomEnv(gymnasium.Env):
     self._num_tics = num_tics or self._task.num_tics
     self._actions = ACTION_SETS[protocol.action_set]
     self._engine = Engine(textures, self._task.num_bots, tells_players)
+    self._reduce = Reducer(
+      engine.HEIGHT, engine.WIDTH, protocol.height, protocol.width
+    )
     self._rng = np.random.default_rng()
     self._num_deaths = 0
     self.scene: Scene | None = None
@@ -206,13 +210,7 @@ class DoomEnv(gymnasium.Env):
     )
 
   def _observe(self):
-    from PIL import Image
-
-    size = self._protocol.width, self._protocol.height
-    image = Image.fromarray(self.seen.screen)
-    if size != image.size:
-      # Each pixel is the mean of the area that it covers.
-      image = image.resize(size, Image.Resampling.BOX)
+    frame = self._reduce(self.seen.screen)
     text = self.scene.instruction.encode()
-    words = text.ljust(MAX_INSTRUCTION_BYTES, b'\0')
-    return np.frombuffer(image.tobytes() + words, np.uint8)
+    words = np.frombuffer(text.ljust(MAX_INSTRUCTION_BYTES, b'\0'), np.uint8)
+    return np.concatenate([frame.reshape(-1), words])
