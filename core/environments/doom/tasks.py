@@ -194,7 +194,10 @@ class Objects:
 
 
 class Cue(Objects):
-  """A column at the start tells which of two balls far away is right."""
+  """A column tells which of two balls far away is the right one.
+
+  The player looks at it from one cell away, and has to turn and go.
+  """
 
   def scene(self, rng: np.random.Generator) -> Scene:
     """Draws the column's colour, and the side of the ball of that colour."""
@@ -203,12 +206,12 @@ class Cue(Objects):
     if rng.random() < 0.5:
       sides.reverse()
     items = (
-      Item(wad.cue_actor(right), (1, int(rng.choice([1, 3])))),
+      Item(wad.cue_actor(right), (1, 2)),
       Item(wad.object_actor(right, 'ball', True), sides[0]),
       Item(wad.object_actor(wrong, 'ball', False), sides[1]),
     )
     maze = Maze(_CUE_ROWS, _CUE_ROOMS, 'style_01', 0)
-    return Scene(maze, frozenset(), (1, 2), 90, items)
+    return Scene(maze, frozenset(), (2, 2), 90, items)
 
 
 class Tag:
