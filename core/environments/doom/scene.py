@@ -77,16 +77,26 @@ class Scene(NamedTuple):
 
 
 def random_maze(
-  size: int, rng: np.random.Generator, has_doors: bool = False
+  size: int,
+  rng: np.random.Generator,
+  has_doors: bool = False,
+  seed: int | None = None,
 ) -> Maze:
-  """Draws a maze of `size` x `size` cells by labmaze, as DeepMind Lab does."""
+  """Draws a maze by labmaze, as DeepMind Lab does.
+
+  Args:
+    size: cells of a side, walls included.
+    rng: draws the looks, and the seed.
+    has_doors: between rooms and corridors.
+    seed: of labmaze; None: drawn.
+  """
   import labmaze
 
   maze = labmaze.RandomMaze(
     height=size,
     width=size,
     has_doors=has_doors,
-    random_seed=int(rng.integers(1, 2**31)),
+    random_seed=int(rng.integers(1, 2**31)) if seed is None else seed,
   )
   style = pictures.STYLES[rng.integers(len(pictures.STYLES))]
   return Maze(

@@ -79,8 +79,8 @@ class Forage:
       num_apples: how many there are.
       has_goal: whether there is one.
       has_doors: each is closed with probability 1/2, the goal stays in reach.
-      layout_seed: of a maze and a goal that never change; None: every episode
-        draws them.
+      layout_seed: labmaze's, of a maze and a goal that never change; None:
+        every episode draws them.
       has_new_mazes: whether every scene has another maze.
     """
     self._size = size
@@ -94,7 +94,9 @@ class Forage:
     """Draws maze, goal and apples."""
     fixed = self._layout_seed
     layout_rng = rng if fixed is None else np.random.default_rng(fixed)
-    self._maze = random_maze(self._size, layout_rng, self._has_doors)
+    self._maze = random_maze(
+      self._size, layout_rng, self._has_doors, seed=fixed
+    )
     cells = open_cells(self._maze)
     self._items = []
     if self._has_goal:

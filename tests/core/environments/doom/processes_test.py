@@ -6,7 +6,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from unittest import mock
 
 import numpy as np
@@ -17,11 +16,12 @@ from core.environments.doom.env import DoomProtocol
 from core.environments.doom.processes import DoomVectorEnv
 from core.errors import UserError
 from core.instructions import hash_words
-from tests.doom import engines_of, is_engine, needs_wheels, plain_textures
+from tests.core.environments.workers_test import wait_until_dead
+from tests.doom import engines_of, needs_wheels, plain_textures
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 
-# Prints the ids of its processes, one with two engines, one with one, and waits.
+# Prints the ids of its processes, that have one and two engines, and waits.
 SCRIPT = """
 import time
 from unittest import mock
@@ -36,28 +36,13 @@ time.sleep(60)
 """
 
 
-def setUpModule():
-  patch = mock.patch.object(pictures, 'textures', plain_textures)
-  patch.start()
-  absltest.TestCase.addClassCleanup  # noqa: B018 - stopped below.
-  global _patch
-  _patch = patch
-
-
-def tearDownModule():
-  _patch.stop()
-
-
-def wait_until_gone(pids, secs=10.0):
-  deadline = time.monotonic() + secs
-  while any(map(is_engine, pids)):
-    if time.monotonic() > deadline:
-      raise TimeoutError(pids)
-    time.sleep(0.05)
-
-
 @needs_wheels
 class DoomVectorEnvTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    patch = mock.patch.object(pictures, 'textures', plain_textures)
+    self.enter_context(patch)
+
   def test_rows_share_processes_and_show_what_they_say(self):
     protocol = DoomProtocol(width=64, height=48, action_set='popart')
     tasks = ['language_select', 'mazes_1', 'memory_cue']
@@ -87,7 +72,7 @@ class DoomVectorEnvTest(parameterized.TestCase):
       again = env.step(np.array([i, 0, 7]))[0]['frame']
       np.testing.assert_array_equal(again, frame)
     env.close()
-    wait_until_gone([pid for pids in engines for pid in pids])
+    wait_until_dead([pid for pids in engines for pid in pids])
     self.assertEqual([p.exitcode for p in env.processes], [0, 0])
 
   def test_killed_process(self):
@@ -103,11 +88,12 @@ class DoomVectorEnvTest(parameterized.TestCase):
     ):
       for _ in range(2):
         env.step(np.zeros(2, int))
-    wait_until_gone(engines)
+    wait_until_dead(engines)
 
   def test_engine_that_takes_its_process_along(self):
     # It ends of a definition that it cannot read, and vizdoom with it.
-    broken = (*plain_textures(), ('DECORATE', b'actor Bad : Nothing\n{\n'))
+    wrong = (('TX_END', b''), ('DECORATE', b'actor A : Nothing\n{\n}\n'))
+    broken = (*plain_textures(), *wrong, ('TX_START', b''))
     with (
       mock.patch.object(pictures, 'textures', lambda: broken),
       self.assertRaisesRegex(
@@ -139,8 +125,8 @@ class DoomVectorEnvTest(parameterized.TestCase):
         for engine in engines:
           os.kill(engine, signal.SIGSTOP)
       parent.send_signal(number)
-      wait_until_gone(engines)
-    self.assertFalse(any(os.path.exists(f'/proc/{pid}') for pid in pids))
+      wait_until_dead(engines)
+      wait_until_dead(pids)
     names = ' '.join(glob.glob('/dev/shm/ViZDoom*'))
     self.assertEqual(names, '')
 

@@ -44,7 +44,10 @@ class ScriptedPlayerTest(parameterized.TestCase):
   def test_short_episode(self, task, num_tics, least):
     self.assertGreaterEqual(play(task, num_tics), least)
 
-  @pytest.mark.slow
+
+@needs_wheels
+@pytest.mark.slow
+class WholeEpisodesTest(parameterized.TestCase):
   @parameterized.parameters(*TASKS)
   def test_whole_episodes_reach_the_reference(self, task):
     returns = [play(task, 0, seed) for seed in range(2)]
