@@ -3,7 +3,8 @@
 Whatever ends the process that owns an engine ends the engine: the kernel sends
 it SIGKILL (`_LAUNCH`). What it needs by name, a folder and three pieces of
 shared memory, loses its names as soon as both sides have opened them, so that
-nothing is left behind by a kill either.
+nothing is left behind by a kill either; `sweep` finds what a process left that
+ended while an engine started.
 """
 
 import contextlib
@@ -26,7 +27,8 @@ from core.errors import UserError
 
 NUM_BUTTONS = 7
 WIDTH, HEIGHT = 160, 120  # The smallest that the engine draws.
-_SHARED_MEMORY = '/dev/shm'
+_SHARED_MEMORY = '/dev/shm/ViZDoom*'
+_FOLDER = 'doom_'  # Then the id of the process, and letters.
 # The first tics of an episode ignore what the player does.
 _START_TIC = 9
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGABRT)
@@ -41,6 +43,8 @@ if os.getppid() != int(owner):
   sys.exit(1)
 os.setsid()
 os.chdir(folder)
+instance = sys.argv[sys.argv.index('+viz_instance_id') + 1]
+open('instance_' + instance, 'w').close()
 silence = os.open(os.devnull, os.O_WRONLY)
 os.dup2(silence, 1)
 os.dup2(silence, 2)
@@ -130,7 +134,7 @@ class Engine:
     )
     folder = tempfile.gettempdir()
     try:
-      folder = tempfile.mkdtemp(prefix='doom_')
+      folder = tempfile.mkdtemp(prefix=f'{_FOLDER}{os.getpid()}_')
       path = os.path.join(folder, 'lab.wad')
       launcher = _write(folder, content, self._num_bots)
       # Unbuffered: the engine reads what is in the file.
@@ -152,8 +156,7 @@ class Engine:
     game.set_seed(seed)
     with _naming_death(), _signals_kept():
       game.init()
-    for name in glob.glob(f'{_SHARED_MEMORY}/ViZDoom*{game.get_instance_id()}'):
-      os.remove(name)
+    _forget(game.get_instance_id())
     return game
 
   def is_running(self) -> bool:
@@ -225,6 +228,16 @@ class Engine:
     return Seen(state.screen_buffer, x, y, angle, *map(int, counts), players)
 
 
+def sweep() -> None:
+  """Removes what processes left that ended while an engine started."""
+  for folder in glob.glob(f'{tempfile.gettempdir()}/{_FOLDER}*_*'):
+    owner = os.path.basename(folder).split('_')[1]
+    if owner.isdecimal() and not os.path.exists(f'/proc/{owner}'):
+      for name in glob.glob(f'{folder}/instance_*'):
+        _forget(name.rpartition('_')[2])
+      shutil.rmtree(folder, ignore_errors=True)
+
+
 def check_installation() -> None:
   """Refuses to go on without what the tasks are made of.
 
@@ -248,6 +261,13 @@ def check_installation() -> None:
       f'the tasks of doom: need {" and ".join(missing)}: pip install '
       'vizdoom==1.3.2 labmaze==1.0.6 pillow'
     )
+
+
+def _forget(instance):
+  """Takes the names from an engine's shared memory."""
+  for name in glob.glob(_SHARED_MEMORY + instance):
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(name)
 
 
 def _game(path, launcher, num_bots):

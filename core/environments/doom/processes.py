@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from core.environments.doom import pictures
+from core.environments.doom import engine, pictures
 from core.environments.doom.engine import check_installation
 from core.environments.doom.env import (
   MAX_INSTRUCTION_BYTES,
@@ -45,6 +45,7 @@ class DoomVectorEnv(WorkerVectorEnv):
       UserError: a package is missing, or an engine does not start.
     """
     check_installation()
+    engine.sweep()
     self._tasks = tasks
     self._frame_shape = (protocol.height, protocol.width, 3)
     textures = pictures.textures()
@@ -62,6 +63,11 @@ class DoomVectorEnv(WorkerVectorEnv):
     """Waits for all rows; raises UserError if a process ended."""
     observations, *others = super().step_wait()
     return self._split(observations), *others
+
+  def close_extras(self, **unused: Any) -> None:
+    """Ends the processes, and removes what they left if they crashed."""
+    super().close_extras()
+    engine.sweep()
 
   def _split(self, rows):
     frames = rows[:, :-MAX_INSTRUCTION_BYTES]

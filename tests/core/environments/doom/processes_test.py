@@ -6,12 +6,13 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from core.environments.doom import pictures
+from core.environments.doom import engine, pictures
 from core.environments.doom.env import DoomProtocol
 from core.environments.doom.processes import DoomVectorEnv
 from core.errors import UserError
@@ -94,7 +95,11 @@ class DoomVectorEnvTest(parameterized.TestCase):
     # It ends of a definition that it cannot read, and vizdoom with it.
     wrong = (('TX_END', b''), ('DECORATE', b'actor A : Nothing\n{\n}\n'))
     broken = (*plain_textures(), *wrong, ('TX_START', b''))
+    folder = self.create_tempdir().full_path
     with (
+      mock.patch.dict(os.environ, TMPDIR=folder),
+      mock.patch.object(tempfile, 'tempdir', folder),
+      mock.patch.object(engine, '_forget', wraps=engine._forget) as forget,
       mock.patch.object(pictures, 'textures', lambda: broken),
       self.assertRaisesRegex(
         UserError, '^the process that plays doom:mazes_0 ended: killed by SIG'
@@ -102,6 +107,11 @@ class DoomVectorEnvTest(parameterized.TestCase):
     ):
       DoomVectorEnv(['mazes_0'], DoomProtocol(), 1)
     self.assertNotIn('\n', str(caught.exception))
+    # What it left behind is gone.
+    self.assertEmpty(os.listdir(folder))
+    ((instance,), _) = forget.call_args
+    self.assertLen(instance, 10)
+    self.assertEmpty(glob.glob(f'/dev/shm/ViZDoom*{instance}'))
 
   @parameterized.named_parameters(
     ('killed', signal.SIGKILL, False),
@@ -110,9 +120,10 @@ class DoomVectorEnvTest(parameterized.TestCase):
   )
   def test_parent_that_ends_takes_all_along(self, number, hangs):
     script = self.create_tempfile(content=SCRIPT)
+    folder = self.create_tempdir().full_path
     with subprocess.Popen(
       [sys.executable, script.full_path],
-      env={**os.environ, 'PYTHONPATH': str(ROOT)},
+      env={**os.environ, 'PYTHONPATH': str(ROOT), 'TMPDIR': folder},
       stdout=subprocess.PIPE,
       text=True,
       start_new_session=True,
@@ -127,8 +138,7 @@ class DoomVectorEnvTest(parameterized.TestCase):
       parent.send_signal(number)
       wait_until_dead(engines)
       wait_until_dead(pids)
-    names = ' '.join(glob.glob('/dev/shm/ViZDoom*'))
-    self.assertEqual(names, '')
+    self.assertEmpty(os.listdir(folder))
 
 
 if __name__ == '__main__':
