@@ -8,10 +8,11 @@ import unittest
 from core.environments.doom import pictures
 from core.environments.doom.engine import Seen
 
-needs_wheels = unittest.skipIf(
-  any(
-    importlib.util.find_spec(name) is None for name in ('vizdoom', 'labmaze')
-  ),
+HAS_WHEELS = all(
+  importlib.util.find_spec(name) for name in ('vizdoom', 'labmaze')
+)
+needs_wheels = unittest.skipUnless(
+  HAS_WHEELS,
   'vizdoom or labmaze is not installed (labmaze has no wheel for Python 3.13)',
 )
 
