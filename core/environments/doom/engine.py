@@ -13,10 +13,8 @@ import importlib.util
 import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -31,7 +29,6 @@ _SHARED_MEMORY = '/dev/shm/ViZDoom*'
 _FOLDER = 'doom_'  # Then the id of the process, and letters.
 # The first tics of an episode ignore what the player does.
 _START_TIC = 9
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGABRT)
 
 # Runs as the engine's process. The engine writes files where it stands, and
 # Ctrl-C in a terminal is the run's alone.
@@ -154,7 +151,7 @@ class Engine:
     game = _game(path, launcher, self._num_bots)
     game.set_objects_info_enabled(self._tells_players)
     game.set_seed(seed)
-    with _naming_death(), _signals_kept():
+    with _naming_death():
       game.init()
     _forget(game.get_instance_id())
     return game
@@ -206,7 +203,7 @@ class Engine:
     """Ends the process."""
     game, self._game = self._game, None
     if game is not None:
-      with contextlib.suppress(EngineDied), _naming_death(), _signals_kept():
+      with contextlib.suppress(EngineDied), _naming_death():
         game.close()
     if self._file is not None:
       self._file.close()
@@ -351,14 +348,3 @@ def _naming_death() -> Iterator[None]:
     vizdoom.ViZDoomIsNotRunningException,
   ) as error:
     raise EngineDied(' '.join(str(error).split())) from error
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-  """Takes back the signals that vizdoom handles from `init` to `close`."""
-  yield
-  if threading.current_thread() is threading.main_thread():
-    for number in _SIGNALS:
-      handler = signal.getsignal(number)
-      if handler is not None:
-        signal.signal(number, handler)

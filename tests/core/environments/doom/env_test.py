@@ -171,17 +171,6 @@ class PlayTest(parameterized.TestCase):
       env.step(FORWARD)
     self.assertEmpty(engines_of(os.getpid()))
 
-  def test_signals_stay_ours(self):
-    handler = signal.getsignal(signal.SIGTERM)
-    env = self.make('mazes_0')
-    caught = []
-    signal.signal(signal.SIGTERM, lambda *unused: caught.append(1))
-    self.addCleanup(signal.signal, signal.SIGTERM, handler)
-    env.reset(seed=0)
-    os.kill(os.getpid(), signal.SIGTERM)
-    self.assertFalse(env.step(FORWARD)[3])
-    self.assertEqual(caught, [1])
-
 
 @needs_wheels
 class FailureTest(parameterized.TestCase):

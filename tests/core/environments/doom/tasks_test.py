@@ -77,11 +77,15 @@ class ScenesTest(parameterized.TestCase):
     self.assertBetween(counts[0] / counts[1], 0.3, 0.5)
 
   def test_fixed_mazes_keep_layout_and_goal_over_episodes(self):
+    import labmaze
+
     layouts = set()
     for i in range(8):
       _, (one,) = drawn(f'mazes_{i}', seed=0)
       _, (other,) = drawn(f'mazes_{i}', seed=1)
       self.assertEqual(one.maze, other.maze)
+      maze = labmaze.RandomMaze(height=13, width=13, random_seed=100 + i)
+      self.assertEqual('\n'.join((*one.maze.rows, '')), str(maze.entity_layer))
       self.assertEqual(one.items[0], other.items[0])
       self.assertNotEqual(one.items[1:], other.items[1:])
       layouts.add(one.maze.rows)
