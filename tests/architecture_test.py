@@ -26,6 +26,7 @@ MAX_LINES_WITHOUT_DOCSTRING = 8
 OPTIONAL = {
   *('deepmind_lab', 'dm_control', 'mujoco', 'metaworld', 'ray', 'matplotlib'),
   *('humanoid_bench', 'dex_envs', 'jaxrl'),
+  *('vizdoom', 'labmaze', 'PIL'),
   'jax',  # run_exported opens an accelerator through it.
 }
 # Imported where used themselves, and full of the package.
@@ -36,6 +37,7 @@ INDIRECT = {
   *('pytest', 'pytest-xdist', 'ruff'),
 }
 DISTRIBUTIONS = {
+  'PIL': 'pillow',
   'absl': 'absl-py',
   'sonnet': 'dm-sonnet',
   'tree': 'dm-tree',
@@ -231,6 +233,7 @@ class ImportRulesTest(parameterized.TestCase):
     used = {DISTRIBUTIONS.get(name, name.replace('_', '-')) for name in used}
     optional = {n.replace('_', '-') for n in OPTIONAL}
     optional -= {'matplotlib', 'jax', 'dm-control', 'mujoco', 'metaworld'}
+    optional -= {'vizdoom', 'labmaze'}
     self.assertEqual(used - optional | INDIRECT, _declared() | INDIRECT)
     self.assertContainsSubset(INDIRECT, _declared())
 

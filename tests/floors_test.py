@@ -31,6 +31,7 @@ MAX_FILES = 16
 # What only a suite or its engine may say.
 SUITE_NAMES = re.compile(
   'atari|dmlab|deepmind|two_rooms|catch|point_mass|_ale|dm_control|rwrl|control:'
+  '|doom'
 )
 
 

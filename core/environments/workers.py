@@ -32,7 +32,8 @@ _CLOSE_SECS = 3.0
 class WorkerVectorEnv(VectorEnv):
   """N environments in W processes, which reset in the step that ends one.
 
-  Observations are arrays [N, ...]. Environments may differ in the lengths of
+  Observations are arrays [N, ...], actions numbers [N] or vectors [N, D].
+  Environments may differ in the lengths of
   vectors: observations [F] are then padded with zeros to the longest, and of an
   action [D] each gets the first numbers that it reads. `get_state` and
   `set_state` of the environments, if they have them, take what JSON can hold.
@@ -207,7 +208,8 @@ class _Rows:
   def step(self, actions):
     observations, results, final_obs = [], [], [None] * len(self._envs)
     for i, (env, action) in enumerate(zip(self._envs, actions, strict=True)):
-      action = action[: env.action_space.shape[0]]
+      if env.action_space.shape:
+        action = action[: env.action_space.shape[0]]
       observation, *result, info = env.step(action)
       if result[1] or result[2]:
         final_obs[i] = self._stack([observation])[0]

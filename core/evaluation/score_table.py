@@ -116,6 +116,8 @@ def _cells(rows, human_starts):
   owners = {find_suite(task) for task in tasks}
   suites = [suite for suite in SUITES if suite in owners]
   published = {} if human_starts else _published(suites, tasks)
+  for suite in suites:
+    published = {**suite.yardsticks(), **published}
   success = _success(rows)
   if success:
     published = {_SUCCESS: success, **published}

@@ -19,8 +19,10 @@ class SuiteOptions:
     '(control:hard); one of the Real-World RL challenge '
     '(rwrl:walker/walk/hard); a task of MetaWorld (metaworld:door-open) or its '
     '50 (metaworld), of HumanoidBench (humanoidbench:h1-walk), an object of '
-    'Shadow Hand (shadow_hand:rubber_duck); or package.module:function for an '
-    'environment of your own. README lists all sets.',
+    'Shadow Hand (shadow_hand:rubber_duck); a first-person task '
+    '(doom:nav_goal) or a set of them (doom_mazes, doom14); or '
+    'package.module:function for an environment of your own. README lists all '
+    'sets.',
     changes_play=True,
   )
   num_action_repeats: int = field(
@@ -33,15 +35,15 @@ class SuiteOptions:
     changes_play=True,
   )
   width: int = field(
-    96, 'Frame width, DeepMind Lab.', minimum=1, changes_play=True
+    96, 'Frame width, DeepMind Lab and Doom.', minimum=1, changes_play=True
   )
   height: int = field(
-    72, 'Frame height, DeepMind Lab.', minimum=1, changes_play=True
+    72, 'Frame height, DeepMind Lab and Doom.', minimum=1, changes_play=True
   )
   action_set: str = field(
     'impala',
-    'DeepMind Lab, impala: 9 actions (Espeholt 2018, appendix D.1); popart: '
-    '15 (Hessel 2018, table 2).',
+    'DeepMind Lab and Doom, impala: 9 actions (Espeholt 2018, appendix D.1); '
+    'popart: 15 (Hessel 2018, table 2).',
     choices=('impala', 'popart'),
     changes_play=True,
   )

@@ -218,6 +218,13 @@ class Suite(abc.ABC):
     """
     del task, is_human_starts
 
+  def yardsticks(self) -> dict[str, dict[str, float]]:
+    """Returns mean returns to stand beside an agent's that nobody published.
+
+    Column of the table of scores to task to value; none here.
+    """
+    return {}
+
   def published_rows(self) -> list[dict[str, str]]:
     """Returns published mean returns per task.
 

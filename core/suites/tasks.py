@@ -14,6 +14,7 @@ from core.suites.atari import Atari
 from core.suites.catch import Catch
 from core.suites.control import Control
 from core.suites.dmlab import DmLab
+from core.suites.doom import Doom
 from core.suites.gymnasium_ids import GymnasiumIds
 from core.suites.point_mass import PointMass
 from core.suites.robots.humanoid_bench import HumanoidBench
@@ -36,6 +37,7 @@ SUITES: tuple[Suite, ...] = (
   MetaWorld(),
   HumanoidBench(),
   ShadowHand(),
+  Doom(),
   DmLab(),
   UserFunctions(),
 )

@@ -36,6 +36,7 @@ EXAMPLES = {
   'metaworld': 'metaworld:door-open',
   'humanoidbench': 'humanoidbench:h1-walk',
   'shadow_hand': 'shadow_hand:rubber_duck',
+  'doom': 'doom:nav_goal',
   'dmlab30': 'rooms_watermaze',
   'user': 'tests.user_environments:make_everything',
 }
@@ -64,7 +65,8 @@ every_suite = parameterized.named_parameters(
   *(
     (suite.name, suite)
     for suite in SUITES
-    if sys.version_info < (3, 13) or 'mujoco' not in suite.packages
+    if sys.version_info < (3, 13)
+    or {'mujoco', 'labmaze'}.isdisjoint(suite.packages)
   )
 )
 
@@ -111,7 +113,7 @@ class InterfaceTest(parameterized.TestCase):
         tasks.suite_of(name)
 
   @parameterized.parameters(
-    *('catch', 'atari57', 'control', 'rwrl', 'metaworld', 'dmlab30')
+    *('catch', 'atari57', 'control', 'rwrl', 'metaworld', 'doom', 'dmlab30')
   )
   def test_the_suites_name_stands_for_its_tasks(self, name):
     (suite,) = (suite for suite in SUITES if suite.name == name)
@@ -204,6 +206,11 @@ class InterfaceTest(parameterized.TestCase):
   def test_games_to_film_or_a_refusal(self, suite):
     task = EXAMPLES[suite.name]
     run = tasks_of(task)
+    if suite.name == 'doom':
+      self.assertEqual(run.make_game(task).metadata['render_fps'], 35 / 4)
+      with self.assertRaisesRegex(UserError, f'^{task} has no saved states'):
+        suite.check_start_states(task, {'a': b''})
+      return
     if suite.name != 'atari57':
       with self.assertRaisesRegex(UserError, f'^{task} can neither be filmed'):
         run.make_game(task)

@@ -1,0 +1,13 @@
+"""The 15 runs of doom_mazes: five algorithms of Figure 4, three seeds.
+
+python -m experiments.launch experiments/distral/doom_mazes_sweep.py
+"""
+
+MODULE = 'distral.experiment'
+FLAGFILE = 'experiments/distral/doom_mazes_2cores.flags'
+OVERRIDES = {
+  name: {'preset': name}
+  for name in ('a3c', 'a3c_multitask', 'a3c_2col', 'kl_2col', 'kl_ent_2col')
+}
+SEEDS = (1, 2, 3)
+LOGDIR = 'runs/doom_mazes'
