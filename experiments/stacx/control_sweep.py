@@ -3,10 +3,11 @@
 python -m experiments.stacx.side_by_side --run=control
 """
 
-# Learning rates: each agent's best of control_rates_sweep.py.
+# Learning rates: each agent's best of swingup_rates_sweep.py, by the mean
+# return of all of training.
 _AGENTS = {
-  'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.001},
-  'stacx': {'learning_rate': 0.003},
+  'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.0001},
+  'stacx': {'learning_rate': 0.0003},
 }
 _TASKS = {
   'cartpole_swingup': 'control:cartpole/swingup',

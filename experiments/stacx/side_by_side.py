@@ -51,7 +51,7 @@ class Experiment(NamedTuple):
 EXPERIMENTS = {
   'mechanism': Experiment(10_000, 'stacx', 2),
   'atari': Experiment(0, 'learning_rate=0.0006,stacx', 1),
-  'control_rates': Experiment(10_000, 'learning_rate=0.001,stacx', 2),
+  'swingup_rates': Experiment(10_000, 'learning_rate=0.0003,stacx', 2),
   'control': Experiment(10_000, 'cartpole_swingup,stacx', 2),
 }
 

@@ -1,6 +1,6 @@
 """Learning rates for IMPALA and STACX on DeepMind Control: 8 runs.
 
-python -m experiments.stacx.side_by_side --run=control_rates
+python -m experiments.stacx.side_by_side --run=swingup_rates
 """
 
 _AGENTS = {'impala': {'num_heads': 1, 'self_tuned': ''}, 'stacx': {}}
@@ -17,7 +17,7 @@ OVERRIDES = {
   for agent, flags in _AGENTS.items()
 }
 SEEDS = (1,)
-LOGDIR = 'runs/stacx/control_rates'
+LOGDIR = 'runs/stacx/swingup_rates'
 STAGES = ({}, {'mode': 'test', 'test_num_episodes': 10})
 # One core per run: two run at once, and such small networks gain nothing.
 ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
