@@ -216,9 +216,11 @@ def _other_archive(content, rng):
   elif rng.random() < 0.3:
     del arrays[name]
   else:
+    array = arrays[name]
+    is_text = array.dtype.kind == 'U'
+    others = (array[None], array if is_text else array.astype(np.complex64))
     arrays[name] = rng.choice(
-      (np.zeros([2, 3]), np.asarray('x'), np.zeros([0], np.int64))
-      + (arrays[name][None], arrays[name].astype(np.complex64))
+      (np.zeros([2, 3]), np.asarray('x'), np.zeros([0], np.int64), *others)
     )
   file = io.BytesIO()
   np.savez(file, **arrays)
