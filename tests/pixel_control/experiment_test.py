@@ -17,7 +17,9 @@ from pixel_control import pixel_control
 from pixel_control.config import ATARI57, DEBUG, PRESETS, Config
 from tests import runs, unrolls
 
-FLAG_FILES = sorted(glob.glob(f'{runs.ROOT}/experiments/pixel_control/*.flags'))
+FLAG_FILES = sorted(
+  glob.glob(f'{runs.ROOT}/experiments/pixel_control/figure_*.flags')
+)
 
 
 def parse(*arguments: str) -> Config:
