@@ -33,10 +33,10 @@ class WorkerVectorEnv(VectorEnv):
   """N environments in W processes, which reset in the step that ends one.
 
   Observations are arrays [N, ...], actions numbers [N] or vectors [N, D].
-  Environments may differ in the lengths of
-  vectors: observations [F] are then padded with zeros to the longest, and of an
-  action [D] each gets the first numbers that it reads. `get_state` and
-  `set_state` of the environments, if they have them, take what JSON can hold.
+  Environments may differ in the lengths of vectors: observations [F] are then
+  padded with zeros to the longest, and of an action [D] each gets the first
+  numbers that it reads. `get_state` and `set_state` of the environments, if
+  they have them, take what JSON can hold.
 
   Attributes:
     processes: W of them.

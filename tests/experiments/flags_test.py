@@ -2,8 +2,7 @@
 
 Each plays some of its tasks: Atari on the real games, what users install
 themselves on a stand-in (tests/fake_deepmind_lab, tests/fake_robots), what is
-trained alike. Of papers with a replay one file learns of those that differ in
-sizes and in tasks of a suite alone.
+trained alike.
 """
 
 import dataclasses
@@ -50,9 +49,8 @@ STAND_INS = {
   'shadow_hand:': ('mug', 'cube'),
 }
 
-# Agents of other files on first-person tasks of other sizes: building them once
-# more would take half a minute.
-ALIKE = {
+# First-person tasks with frames of other sizes than DeepMind Lab's.
+SMALL_FRAMES = {
   'distral/doom_mazes_2cores.flags': (42, 42, 3),
   'impala/doom_explore_goal_locations_small_2cores.flags': (36, 48, 3),
   'popart/doom14_2cores.flags': (36, 48, 3),
@@ -128,22 +126,6 @@ def some_of(names):
   return [names[i] for i in sorted({0, len(names) - 1})]
 
 
-def distinct(names):
-  """Returns names of files that learn in different ways, or elsewhere."""
-  first = {}
-  for name in names:
-    config = parse(name)
-    suites = {task.split(':')[0] for task in config.level_name.split(',')}
-    key = (
-      *(frozenset(suites), config.batch_size, config.loss),
-      *(config.task_conditioning, config.normalise_rewards),
-    )
-    if not isinstance(config, drq_config.Config):
-      key += (config.architecture, config.behaviour_cloning_cost > 0)
-    first.setdefault(key, name)
-  return list(first.values())
-
-
 class FlagFilesTest(parameterized.TestCase):
   def test_folders_are_papers_with_files(self):
     papers = {pathlib.Path(name).parts[0] for name in NAMES}
@@ -171,7 +153,7 @@ class FlagFilesTest(parameterized.TestCase):
       self.assertEqual(config.batch_size, 256 if is_single else 1024)
       self.assertEqual(config.critic_width, 4096)
 
-  @parameterized.parameters(*distinct(OF_REPLAY))
+  @parameterized.parameters(*OF_REPLAY)
   def test_builds_its_agent_and_learns_from_a_replay(self, name):
     # As the papers' other rows below: sizes and tracing would take minutes.
     tf.config.run_functions_eagerly(True)
@@ -209,15 +191,15 @@ class FlagFilesTest(parameterized.TestCase):
       if n.startswith((*moved, 'encoder/section0_conv0/w')):
         self.assertFalse(np.array_equal(before[n], variable), n)
 
-  @parameterized.parameters(*ALIKE)
+  @parameterized.parameters(*SMALL_FRAMES)
   def test_plays_with_frames_of_another_size(self, name):
     config = parse(name)
     spec = Tasks.of(config).env_spec
-    self.assertEqual(spec.frame_shape, ALIKE[name])
+    self.assertEqual(spec.frame_shape, SMALL_FRAMES[name])
     self.assertEqual(config.num_environments % len(spec.task_names), 0)
     self.assertEqual(config.num_environments % config.batch_size, 0)
 
-  @parameterized.parameters(*(n for n in OF_UNROLLS if n not in ALIKE))
+  @parameterized.parameters(*OF_UNROLLS)
   def test_builds_its_agent_and_makes_an_update(self, name):
     # The network, its heads and its losses are the file's; its batch, tracing
     # and compiling would take minutes.
