@@ -96,13 +96,17 @@ def restore_latest(
     (arrays by name, metadata, path), or None where there is no checkpoint.
 
   Raises:
-    UserError: there are checkpoints, but none can be read; or what has the
-      folder's name is none.
+    UserError: there are checkpoints, but none can be read; what has the
+      folder's name is none; or what has a checkpoint's name is no file.
   """
   # Such as a link to a disk that is not mounted: nothing may begin anew.
   if os.path.lexists(directory) and not os.path.isdir(directory):
     raise UserError(f'{directory} is not a folder: move it away')
   paths = [path for _, path in reversed(_find(directory))]
+  for path in paths:
+    # A folder could not be replaced when training comes to its frame again.
+    if not os.path.isfile(path):
+      raise UserError(f'{path} is not a file: move it away')
   reasons = []
   for path, following in itertools.zip_longest(paths, paths[1:]):
     try:
@@ -225,8 +229,7 @@ def _find(directory: str) -> list[tuple[int, str]]:
   """Return (env_frames, path) of the checkpoints, oldest first."""
   names = os.listdir(directory) if os.path.isdir(directory) else []
   matches = [match for name in names if (match := _NAME.fullmatch(name))]
-  found = sorted((int(m[1]), os.path.join(directory, m[0])) for m in matches)
-  return [(frames, path) for frames, path in found if os.path.isfile(path)]
+  return sorted((int(m[1]), os.path.join(directory, m[0])) for m in matches)
 
 
 def _remove_temporary_files(directory: str) -> None:

@@ -179,6 +179,19 @@ class SaveTest(CheckpointingTest):
     with self.assertRaisesRegex(UserError, message):
       self.restore()
 
+  @parameterized.parameters('folder', 'link_to_nowhere', 'pipe')
+  def test_what_is_no_file_is_not_passed_over(self, what):
+    self.save(10)
+    path = f'{self.folder}/checkpoint_000000000000020.npz'
+    if what == 'folder':
+      os.mkdir(path)
+    elif what == 'pipe':
+      os.mkfifo(path)  # Reading it would wait for ever.
+    else:
+      os.symlink('nowhere', path)
+    with self.assertRaisesRegex(UserError, f'{path} is not a file: move it'):
+      self.restore()
+
   def test_folder_that_cannot_be_made(self):
     file = os.path.join(self.base, 'file')
     pathlib.Path(file).touch()
