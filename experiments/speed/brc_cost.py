@@ -141,10 +141,16 @@ def main() -> None:
   parser.add_argument('--widths', default='256,512,1024', help='with commas')
   parser.add_argument('--num_rounds', type=int, default=10)
   parser.add_argument(
-    '--num_warm', type=int, default=2, help='updates that do not count'
+    '--num_warm',
+    type=int,
+    default=2,
+    help='updates that do not count; the official code compiles in two',
   )
   parser.add_argument(
-    '--precision', choices=('float32', 'bfloat16'), default='float32'
+    '--precision',
+    choices=('float32', 'bfloat16'),
+    default='float32',
+    help="of ours; the official code's is float32",
   )
   parser.add_argument('--official', default='', help='checkout, to compare')
   parser.add_argument(

@@ -6,7 +6,9 @@
 and wall seconds of one update (two gradient steps with batches of 1024
 transitions of the seven tasks of DMC-Hard), and the greatest memory so far in
 MB. `official` needs no TensorFlow but a checkout of
-naumix/BiggerRegularizedCategorical on PYTHONPATH, with jax, flax and optax.
+naumix/BiggerRegularizedCategorical on PYTHONPATH, with jax, flax, optax and
+distrax. It compiles in each of its first two updates: the temperature begins as
+a weakly typed scalar of JAX and is none afterwards.
 """
 
 import json
