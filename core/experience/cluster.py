@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ _OF_RAY_ALONE = (
   *('actor_timeout', 'min_actors'),
 )
 _CONNECT_SECS = 5.0
+_SPILL_CHECK_SECS = 60.0
 # What begins any HTTP/2 connection, Ray's too, and the frame of settings with
 # which the other side must answer (RFC 9113, section 3.4).
 _GREETING = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0'
@@ -112,6 +114,8 @@ def connected(address: str) -> Iterator[None]:
       options |= dict(address=_resolve(address), runtime_env=_repository())
     else:
       options |= dict(include_dashboard=False)
+      # Ray's own 15 would let any other program of the machine go first.
+      os.environ.setdefault('RAY_worker_niceness', '0')
     with ignored_by_children():
       ray.init(**options)
   except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -217,11 +221,35 @@ def check_store(num_unrolls: int, unroll_bytes: int, weight_bytes: int) -> None:
     )
 
 
-def spilled_bytes() -> int:
-  """Returns how much Ray has written to this machine's disk for want of memory.
+class Spills:
+  """Tells when Ray moves objects to this machine's disk, which it does not."""
 
-  Ray tells it in no public place of its own but a page of metrics.
-  """
+  def __init__(self):
+    """Begins with what is there."""
+    self._spilled = _spilled_bytes()
+    self._next_look = 0.0
+
+  def warn_now_and_then(self) -> None:
+    """Does what `warn` does, once a minute."""
+    if time.monotonic() > self._next_look:
+      self._next_look = time.monotonic() + _SPILL_CHECK_SECS
+      self.warn()
+
+  def warn(self) -> None:
+    """Prints a line if there is more than at the last look."""
+    spilled = _spilled_bytes()
+    if spilled > self._spilled:
+      print(
+        f'warning: Ray has written {spilled / 1e6:.0f} MB of its object store '
+        "to this machine's disk, which slows everything down: start it with "
+        'more --object-store-memory',
+        flush=True,
+      )
+    self._spilled = spilled
+
+
+def _spilled_bytes():
+  """Returns how much Ray has written; it tells so in no public place."""
   from ray._private.internal_api import node_stats
 
   node = own_node()

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from core.types import Unroll
 from core.unrolls import Batcher, join_unrolls, take_turns
 
 _POLL_SECS = 0.2
-_SPILL_CHECK_SECS = 60.0
 # Seeds of actors that take a lost one's place are as far apart.
 _RESTART_OFFSET = 104_729
 
@@ -58,8 +56,7 @@ class RemoteSource:
     with contextlib.ExitStack() as built:
       built.enter_context(cluster.connected(config.ray_address))
       cluster.check_room(config)
-      self._spilled = cluster.spilled_bytes()
-      self._next_look = time.monotonic() + _SPILL_CHECK_SECS
+      self._spills = cluster.Spills()
       self._actors = RemoteActors(
         self._begin,
         self._arguments,
@@ -184,21 +181,7 @@ class RemoteSource:
       unrolls, secs = found
       self._timer.add(secs)
       self._batches += self._batcher.add(take_turns(_copied(unrolls)))
-    if time.monotonic() > self._next_look:
-      self._next_look = time.monotonic() + _SPILL_CHECK_SECS
-      self._look_for_spills()
-
-  def _look_for_spills(self):
-    """Says so if Ray has moved objects to the disk, which it does silently."""
-    spilled = cluster.spilled_bytes()
-    if spilled > self._spilled:
-      print(
-        f'warning: Ray has written {spilled / 1e6:.0f} MB of its object store '
-        "to this machine's disk, which slows everything down: start it with "
-        'more --object-store-memory',
-        flush=True,
-      )
-    self._spilled = spilled
+    self._spills.warn_now_and_then()
 
 
 def _copied(unrolls):
