@@ -121,10 +121,7 @@ class RemoteSource:
 
     config = self._config
     options = dict(
-      num_cpus=config.actor_cpus,
-      max_restarts=0,
-      max_task_retries=0,
-      max_pending_calls=NUM_UNDER_WAY,
+      num_cpus=config.actor_cpus, max_restarts=0, max_task_retries=0
     )
     if config.actor_label:
       options['label_selector'] = cluster.read_label(config.actor_label)

@@ -119,7 +119,8 @@ class RemoteActors:
     if self._pending:
       ready, _ = self._ray.wait(list(self._pending), timeout=secs)
       for future in ready:
-        result = self._take(future)
+        # An actor's results come in order, but may be seen in another.
+        result = self._take(self._under_way(self._pending[future])[0])
     else:
       time.sleep(secs)
     self._count_alive()

@@ -51,7 +51,7 @@ class OptionsTest(parameterized.TestCase):
 
   def test_papers_with_a_replay_have_no_such_flag(self):
     values = absl_flags.FlagValues()
-    flags.define(ReplayPaper, {}, values)
+    flags.define(ReplayPaper, {'default': ReplayPaper()}, values)
     with self.assertRaisesRegex(absl_flags.Error, "Unknown .* flag 'cluster'"):
       values(['program', '--cluster=ray'])
 
