@@ -1,7 +1,8 @@
-"""A Ray cluster of a test's own, which leaves nothing behind."""
+"""A Ray cluster of a test's own, which leaves nothing behind; light actors."""
 
 import contextlib
 import os
+import pathlib
 import tempfile
 from collections.abc import Iterator
 from unittest import mock
@@ -46,3 +47,36 @@ def running(num_cpus: int) -> Iterator[str]:
       yield ray.get_runtime_context().gcs_address
     finally:
       ray.shutdown()
+
+
+class LightActor:
+  """Plays nothing; goes wrong as it is told.
+
+  A fault is a pair: the method and what happens in it, the third time in
+  `collect`.
+  """
+
+  def __init__(self, index, num_before, folder, fault):
+    self.name = (index, num_before)
+    self.path = pathlib.Path(folder, f'{index}_{num_before}')
+    self.fault = fault
+    self.num_collected = 0
+
+  def start(self):
+    self.go_wrong('start')
+    return f'started {self.name}'
+
+  def collect(self, version):
+    self.num_collected += 1
+    if self.num_collected == 3:
+      self.go_wrong('collect')
+    with self.path.open('a') as file:
+      file.write('.')
+    return *self.name, self.num_collected, version
+
+  def go_wrong(self, method):
+    if self.fault and self.fault[0] == method:
+      what = self.fault[1]
+      if isinstance(what, Exception):
+        raise what
+      os.kill(os.getpid(), what)

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import tree
 from absl.testing import absltest, parameterized
+from tensorboard.backend.event_processing import event_accumulator
 
 from core.experience import cluster, remote, sources
 from core.experience.actors import make_actor
@@ -194,6 +195,16 @@ class RemoteSourceTest(parameterized.TestCase):
 
 
 class TrainingTest(absltest.TestCase):
+  def test_nobody_at_the_address_is_one_line(self):
+    logdir = self.enter_context(tempfile.TemporaryDirectory())
+    found = runs.command(
+      *('impala.experiment', '--preset=debug', '--cluster=ray'),
+      *('--ray_address=127.0.0.1:1', f'--logdir={logdir}'),
+    )
+    self.assertEqual(found.status, 1, found)
+    self.assertRegex(found.stderr, r'^error: no Ray answers at .*:1 .*\n$')
+    self.assertNotIn('run.json', os.listdir(logdir))
+
   def test_goes_on_when_an_actor_is_killed(self):
     import ray
 
@@ -237,6 +248,12 @@ class TrainingTest(absltest.TestCase):
     # At first one actor may be there before the other.
     steps = list(dict.fromkeys(counted))[-3:]
     self.assertEqual(steps, [(0, 2), (2, 1), (2, 2)], counted)
+    accumulator = event_accumulator.EventAccumulator(config.logdir)
+    accumulator.Reload()
+    for name in ('actor_restarts', 'unrolls_lost', 'actors_alive'):
+      shown = [event.value for event in accumulator.Scalars(name)]
+      self.assertEqual(shown, [float(row[name]) for row in rows])
+    self.assertLen(accumulator.Scalars('policy_lag_mean'), len(rows))
     _, metadata = runs.restore(config)
     state = dict(actor_restarts=1, unrolls_lost=2)
     self.assertEqual(metadata['source'], state)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import pathlib
 import signal
 import socket
@@ -11,6 +10,7 @@ import threading
 import time
 from unittest import mock
 
+import psutil
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
@@ -31,39 +31,6 @@ def tearDownModule():
   _CLUSTER.close()
 
 
-class LightActor:
-  """Plays nothing; goes wrong as it is told.
-
-  A fault is a pair: the method and what happens in it, the third time in
-  `collect`.
-  """
-
-  def __init__(self, index, num_before, folder, fault):
-    self.name = (index, num_before)
-    self.path = pathlib.Path(folder, f'{index}_{num_before}')
-    self.fault = fault
-    self.num_collected = 0
-
-  def start(self):
-    self.go_wrong('start')
-    return f'started {self.name}'
-
-  def collect(self, version):
-    self.num_collected += 1
-    if self.num_collected == 3:
-      self.go_wrong('collect')
-    with self.path.open('a') as file:
-      file.write('.')
-    return *self.name, self.num_collected, version
-
-  def go_wrong(self, method):
-    if self.fault and self.fault[0] == method:
-      what = self.fault[1]
-      if isinstance(what, Exception):
-        raise what
-      os.kill(os.getpid(), what)
-
-
 class SlotsTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -80,7 +47,7 @@ class SlotsTest(parameterized.TestCase):
       options = dict(num_cpus=0.1, max_restarts=0, max_task_retries=0)
       fault = fault_of(index, num_before)
       args = (index, num_before, self.folder, fault)
-      return ray.remote(LightActor).options(**options).remote(*args)
+      return ray.remote(ray_cluster.LightActor).options(**options).remote(*args)
 
     settings = dict(num_actors=2, min_actors=1, timeout_secs=TIMEOUT_SECS)
     actors = RemoteActors(
@@ -101,7 +68,7 @@ class SlotsTest(parameterized.TestCase):
   def num_made(self):
     return sum(p.stat().st_size for p in pathlib.Path(self.folder).iterdir())
 
-  def test_no_more_than_two_of_each_are_under_way(self):
+  def test_no_more_than_two_of_each_are_under_way_and_none_after_close(self):
     actors = self.make()
     taken = self.take(actors, lambda _: actors.num_alive == 2)
     num_taken = len(taken)
@@ -111,6 +78,12 @@ class SlotsTest(parameterized.TestCase):
       self.assertLessEqual(self.num_made(), num_taken + 4)
       num_taken += actors.poll(TIMEOUT_SECS) is not None
     self.assertEqual(num_taken, len(taken) + 8)
+    self.assertEqual(num_processes(), 2)
+    actors.close()
+    deadline = time.monotonic() + TIMEOUT_SECS
+    while num_processes():
+      self.assertLess(time.monotonic(), deadline)
+      time.sleep(0.05)
 
   def test_unrolls_of_an_actor_come_in_order_with_versions_asked_for(self):
     actors = self.make(num_actors=1)
@@ -124,24 +97,29 @@ class SlotsTest(parameterized.TestCase):
     self.assertEqual([unroll[3] for unroll in taken], [0, 0, 0, 1, 2, 3])
     self.assertEqual(actors.started, 'started (0, 0)')
 
-  @parameterized.named_parameters(
-    ('killed', signal.SIGKILL, 'died'),
-    ('raising', ValueError('of the engine'), 'ValueError: of the engine'),
-  )
-  def test_another_takes_the_place_and_the_other_plays_on(self, what, reason):
-    actors = self.make(
-      lambda *name: ('collect', what) if name == (0, 0) else None
-    )
-    taken = self.take(actors, lambda unroll: unroll[:2] == (0, 1))
-    self.assertEqual(actors.restarts, 1)
-    self.assertEqual(actors.unrolls_lost, 2)
-    self.assertEqual(actors.num_alive, 2)
-    of_lost = [unroll[2] for unroll in taken if unroll[:2] == (0, 0)]
-    self.assertEqual(of_lost, [1, 2])
-    self.assertIn('warning: lost remote actor 0', self.said.getvalue())
-    self.assertRegex(self.said.getvalue(), reason)
-    after = [unroll for unroll in taken if unroll[0] == 1]
-    self.assertEqual([u[2] for u in after], list(range(1, len(after) + 1)))
+  def test_others_take_the_places_of_lost_ones(self):
+    faults = {
+      (0, 0): ('collect', signal.SIGKILL),
+      (1, 0): ('collect', ValueError('of the engine')),
+    }
+    actors = self.make(lambda *name: faults.get(name), num_actors=3)
+    missing = {(0, 1), (1, 1)}
+
+    def are_there(unroll):
+      missing.discard(unroll[:2])
+      return not missing
+
+    taken = self.take(actors, are_there)
+    self.assertEqual(actors.restarts, 2)
+    self.assertEqual(actors.unrolls_lost, 4)
+    of_lost = [unroll[:3] for unroll in taken if unroll[:2] in faults]
+    self.assertCountEqual(of_lost, [(0, 0, 1), (0, 0, 2), (1, 0, 1), (1, 0, 2)])
+    said = self.said.getvalue()
+    self.assertRegex(said, 'warning: lost remote actor 0 .*died')
+    self.assertRegex(said, 'lost remote actor 1 .raised ValueError: of the eng')
+    # The third one plays on, and nothing of it is missing.
+    third = [unroll[2] for unroll in taken if unroll[0] == 2]
+    self.assertEqual(third, list(range(1, len(third) + 1)))
 
   def test_one_that_hangs_is_replaced(self):
     actors = self.make(
@@ -187,25 +165,6 @@ class SlotsTest(parameterized.TestCase):
     ):
       self.take(actors, lambda _: False)
     self.assertBetween(time.monotonic() - start, 2.0, 12.0)
-
-  def test_close_ends_the_processes(self):
-    import psutil
-
-    def num_left():
-      found = 0
-      for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # Ended meanwhile.
-          found += 'LightActor' in ' '.join(process.cmdline())
-      return found
-
-    actors = self.make()
-    self.take(actors, lambda _: actors.num_alive == 2)
-    self.assertEqual(num_left(), 2)
-    actors.close()
-    deadline = time.monotonic() + TIMEOUT_SECS
-    while num_left():
-      self.assertLess(time.monotonic(), deadline)
-      time.sleep(0.05)
 
 
 class ClusterTest(parameterized.TestCase):
@@ -286,6 +245,15 @@ class ClusterTest(parameterized.TestCase):
       cluster.connected(address),
     ):
       self.assertEqual(init.call_args.kwargs['address'], address)
+
+
+def num_processes():
+  """Returns how many actors have a process."""
+  found = 0
+  for process in psutil.Process().children(recursive=True):
+    with contextlib.suppress(psutil.NoSuchProcess):  # Ended meanwhile.
+      found += 'ray::LightActor' in ' '.join(process.cmdline())
+  return found
 
 
 def answer_once(server, answer):
