@@ -185,21 +185,29 @@ class ClusterTest(parameterized.TestCase):
     with self.assertRaisesRegex(UserError, 'has 84 MB, but 2 unrolls.*need 84'):
       cluster.check_store(2, limit // 2, 2)
 
-  def test_spilled_objects_are_told_of_once(self):
+  def test_spilled_objects_are_told_of(self):
     import ray
 
     spills = cluster.Spills()
     kept = [ray.put(b'.' * (30 * 2**20)) for _ in range(4)]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
       deadline = time.monotonic() + TIMEOUT_SECS
       while not said.getvalue() and time.monotonic() < deadline:
         spills.warn()
         time.sleep(0.1)
-      spills.warn()
     self.assertLen(kept, 4)
+    self.assertRegex(said.getvalue(), r'^warning: Ray has written [369]\d MB')
+
+  def test_spilled_objects_are_told_of_once(self):
+    spills = cluster.Spills()
+    with (
+      mock.patch.object(cluster, '_spilled_bytes', return_value=7 * 10**9),
+      contextlib.redirect_stdout(io.StringIO()) as said,
+    ):
+      spills.warn()
+      spills.warn()
     (line,) = said.getvalue().splitlines()
-    self.assertRegex(line, '^warning: Ray has written [369]\\d MB')
+    self.assertRegex(line, '^warning: Ray has written 7000 MB')
 
   @parameterized.named_parameters(
     ('nobody', None, 'no Ray answers at .*refused.*ray start --head'),
