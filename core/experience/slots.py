@@ -173,8 +173,8 @@ class RemoteActors:
     if isinstance(cause, UserError):
       raise UserError(f'remote actor {slot.index}: {cause}') from error
     print(error, file=sys.stderr, flush=True)
-    reason = one_line(cause).removeprefix('Traceback (most recent call last):')
-    reason = f'{type(cause).__name__}: {reason.strip()}'
+    *_, last_line = str(cause).splitlines() or ['']  # It may be a traceback.
+    reason = f'{type(cause).__name__}: {last_line}'
     slot.num_raised += 1
     if slot.num_raised == _MAX_RAISED:
       raise UserError(
@@ -191,7 +191,7 @@ class RemoteActors:
       self.unrolls_lost += NUM_UNDER_WAY
     self._kill(slot)
     slot.is_alive = False
-    delay = min(2.0**slot.num_lost - 1.0, _MAX_DELAY_SECS)
+    delay = min(2.0 ** min(slot.num_lost, 10) - 1.0, _MAX_DELAY_SECS)
     slot.num_lost += 1
     slot.start_at = time.monotonic() + delay
     self._last_loss = f'remote actor {slot.index}: {reason}'
