@@ -90,7 +90,7 @@ class MachinesTest(absltest.TestCase):
       )
     self.assertEqual(found.status, 1, found)
     self.assertRegex(found.stderr, '(?m)^error: no way into the Ray cluster 1')
-    self.assertLess(time.monotonic() - start, 120.0)
+    self.assertLess(time.monotonic() - start, 200.0)
     self.assertFalse(os.path.exists(f'{logdir}/run/run.json'))
 
 
