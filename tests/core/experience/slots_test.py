@@ -126,7 +126,12 @@ class SlotsTest(parameterized.TestCase):
       lambda *name: ('collect', signal.SIGSTOP) if name == (0, 0) else None
     )
     self.take(actors, lambda unroll: unroll[:3] == (0, 0, 2))
-    time.sleep(0.5)  # For the other one to have something ready.
+    *_, last = self.take(actors, lambda unroll: unroll[0] == 1)
+    other, deadline = pathlib.Path(self.folder, '1_0'), time.monotonic() + 60.0
+    while other.stat().st_size < last[2] + 2:  # Until it has something ready.
+      self.assertLess(time.monotonic(), deadline)
+      time.sleep(0.05)
+    time.sleep(0.2)
     clock, ahead = time.monotonic, TIMEOUT_SECS + 1.0
     with mock.patch.object(time, 'monotonic', lambda: clock() + ahead):
       taken = self.take(actors, lambda unroll: unroll[:2] == (0, 1))
