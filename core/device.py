@@ -69,7 +69,7 @@ class Device:
     """
     if not isinstance(config, ActorLearnerConfig):
       return cls(config.strategy, config.xla, config.seed)
-    acts_beside = config.actor_mode == 'async'
+    acts_beside = config.actor_mode == 'async' and config.cluster == 'local'
     num_operations = config.num_actors * config.num_groups + acts_beside
     return cls(
       config.strategy,

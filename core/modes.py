@@ -5,10 +5,13 @@ from typing import Any
 
 from core.device import Device
 from core.evaluation import evaluate
-from core.run_config import RunConfig
+from core.experience import cluster
+from core.run_config import ActorLearnerConfig, RunConfig
 from core.suites.tasks import Tasks, describe_spec
 from core.training import benchmark
 from core.training import train as actor_learner
+
+_TRAINS = ('train', 'benchmark')
 
 
 def run(
@@ -28,6 +31,8 @@ def run(
   Raises:
     UserError: what the user can mend.
   """
+  if isinstance(config, ActorLearnerConfig) and config.mode in _TRAINS:
+    cluster.check(config)
   tasks = Tasks.of(config)
   env_spec = tasks.env_spec
   print(f'{len(tasks.names)} tasks: {describe_spec(env_spec)}', flush=True)

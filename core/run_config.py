@@ -189,18 +189,77 @@ class ActorLearnerConfig(RunConfig):
   max_policy_lag: int = field(
     3,
     'Updates that may be made between the start of an unroll and its own '
-    '(async): environments in excess of that many batches wait for their turn.',
+    '(async): environments in excess of that many batches wait for their turn. '
+    'Of local actors; remote ones have two unrolls each under way.',
     minimum=1,
     maximum=_MAX_SIZE,
     modes=('train', 'benchmark'),
   )
   queue_capacity: int = field(
     1,
-    'Batches that may wait for the learner (async). scalable_agent holds one '
-    'unroll in its queue and one batch in its staging area.',
+    'Batches that may wait for the learner (async, local actors). '
+    'scalable_agent holds one unroll in its queue and one batch in its staging '
+    'area.',
     minimum=1,
     maximum=_MAX_SIZE,
     modes=('train', 'benchmark'),
+  )
+  # Actors on other machines: experiments/cluster.md.
+  cluster: str = field(
+    'local',
+    'local: actors in this process; ray: on the machines of a Ray cluster.',
+    choices=('local', 'ray'),
+    modes=('train', 'benchmark'),
+  )
+  ray_address: str = field(
+    '',
+    'HOST:PORT of the Ray cluster; auto: the one that runs on this machine; '
+    'empty: start one on this machine, for this run.',
+    modes=('train', 'benchmark'),
+    may_change=True,
+    changes_learning=False,
+  )
+  num_remote_actors: int = field(
+    1,
+    'Remote actors, each a process with num_environments of its own.',
+    minimum=1,
+    maximum=_MAX_SIZE,
+    modes=('train', 'benchmark'),
+    may_change=True,
+  )
+  actor_cpus: float = field(
+    1.0,
+    'CPUs that Ray reserves for a remote actor.',
+    minimum=0.1,
+    modes=('train', 'benchmark'),
+    may_change=True,
+    changes_learning=False,
+  )
+  actor_label: str = field(
+    '',
+    'Label of the machines that remote actors run on, as role=actor; empty: '
+    'any.',
+    modes=('train', 'benchmark'),
+    may_change=True,
+    changes_learning=False,
+  )
+  actor_timeout: float = field(
+    120.0,
+    'Seconds without an unroll after which a remote actor is replaced, and '
+    'with fewer than min_actors after which the run ends.',
+    minimum=1,
+    modes=('train', 'benchmark'),
+    may_change=True,
+    changes_learning=False,
+  )
+  min_actors: int = field(
+    1,
+    'Remote actors that must be alive.',
+    minimum=1,
+    maximum=_MAX_SIZE,
+    modes=('train', 'benchmark'),
+    may_change=True,
+    changes_learning=False,
   )
   batch_size: int = field(
     2, 'B, unrolls per update.', minimum=1, maximum=_MAX_SIZE
@@ -215,6 +274,13 @@ class ActorLearnerConfig(RunConfig):
     minimum=0,
     maximum=_MAX_SIZE,
   )
+
+  @property
+  def all_environments(self) -> int:
+    """Environments of all actors, wherever they run."""
+    is_local = self.cluster == 'local'
+    num_actors = self.num_actors if is_local else self.num_remote_actors
+    return num_actors * self.num_environments
 
   @property
   def new_steps(self) -> int:

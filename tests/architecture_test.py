@@ -233,7 +233,7 @@ class ImportRulesTest(parameterized.TestCase):
     used = {DISTRIBUTIONS.get(name, name.replace('_', '-')) for name in used}
     optional = {n.replace('_', '-') for n in OPTIONAL}
     optional -= {'matplotlib', 'jax', 'dm-control', 'mujoco', 'metaworld'}
-    optional -= {'vizdoom', 'labmaze'}
+    optional -= {'vizdoom', 'labmaze', 'ray'}
     self.assertEqual(used - optional | INDIRECT, _declared() | INDIRECT)
     self.assertContainsSubset(INDIRECT, _declared())
 

@@ -114,6 +114,10 @@ class Actor:
     columns = np.zeros(width, np.intp)
     return select_columns(self.groups[0].empty_unroll(), columns)
 
+  def reads(self, variable: tf.Variable) -> bool:
+    """Tells whether acting reads a variable of this process."""
+    return self.groups[0].reads(variable)
+
   def close(self) -> None:
     """Ends what is being played and closes all environments."""
     for group in self.groups:
@@ -279,6 +283,10 @@ class Group:
   def _trace(self, zero_actions):
     """Returns the concrete function that acts in this group's rows."""
     return self._act.get_concrete_function(*self._inputs(zero_actions))
+
+  def reads(self, variable: tf.Variable) -> bool:
+    """Tells whether `act` reads a variable."""
+    return any(variable.handle is x for x in self._traced_act.captured_inputs)
 
   def receive(self, t: int) -> None:
     """Fetches environment output t."""

@@ -8,92 +8,18 @@ import threading
 import time
 from typing import Any
 
-import numpy as np
-
 from core import checkpointing
 from core.errors import EnvironmentFailure, UserError
+from core.experience import cluster
 from core.experience.actor import Actor
+from core.experience.actors import make_actor
+from core.experience.remote import RemoteSource
 from core.experience.timing import Timer
-from core.interrupt import Interrupt, ignored_by_children
+from core.interrupt import Interrupt
 from core.run_config import ActorLearnerConfig
-from core.suites.task_environments import TaskEnvironments
-from core.suites.tasks import Tasks, assign_tasks
+from core.suites.tasks import Tasks
 from core.types import Unroll
 from core.unrolls import Batcher, take_turns
-
-
-def make_actor(
-  config: ActorLearnerConfig,
-  agent: Any,
-  tasks: Tasks,
-  timer: Timer,
-  index: int = 0,
-  seed_offset: int = 0,
-) -> Actor:
-  """Builds an actor and its environments.
-
-  Args:
-    config: a paper's Config.
-    agent: whose `act` it calls.
-    tasks: what is played.
-    timer: where its phases are counted.
-    index: number of this actor.
-    seed_offset: added to its seeds; a resumed run must not begin with the games
-      that the first start began with.
-
-  Returns:
-    An Actor with fresh episodes.
-
-  Raises:
-    UserError: there are more groups than environments, or more tasks; or
-      unrolls cannot overlap so.
-  """
-  n, num_groups = config.num_environments, config.num_groups
-  if num_groups > n:
-    raise UserError(f'--num_groups={num_groups} exceeds --num_environments={n}')
-  all_task_ids = assign_tasks(n * config.num_actors, len(tasks.names))
-  task_ids = all_task_ids[index * n : (index + 1) * n]
-  seed = first_seed(config.seed, index, seed_offset)
-  if config.new_steps < 1 or config.unroll_length % config.new_steps:
-    raise UserError(
-      f'--unroll_overlap={config.unroll_overlap} leaves {config.new_steps} new '
-      f'steps, which do not divide --unroll_length={config.unroll_length}'
-    )
-  groups = []
-  with contextlib.ExitStack() as built:
-    ends = np.cumsum(config.group_widths(len(tasks.names)))
-    for ids in np.split(task_ids, ends[:-1]):
-      with ignored_by_children():
-        groups.append(TaskEnvironments(tasks, ids, is_training=True))
-        built.callback(groups[-1].close)
-    actor = Actor(
-      agent.act,
-      agent.initial_state,
-      groups,
-      agent.env_spec,
-      config.new_steps,
-      seed,
-      timer,
-      num_joined=config.unroll_length // config.new_steps,
-    )
-    built.pop_all()
-  return actor
-
-
-def first_seed(run_seed: int, index: int, seed_offset: int) -> int:
-  """Returns an actor's seed, far from those of test mode.
-
-  Test mode counts up from the run's seed, an actor's environments from this.
-
-  Args:
-    run_seed: of the run, at least 0.
-    index: number of the actor.
-    seed_offset: of a resumed run.
-  """
-  seed = (1_000_003 * run_seed + 10_007 * index + seed_offset) % 2**30
-  if abs(seed - run_seed) < 2**19:
-    seed = (seed + 2**29) % 2**30
-  return seed
 
 
 def make_source(
@@ -102,8 +28,22 @@ def make_source(
   tasks: Tasks,
   timer: Timer,
   resume: dict[str, Any],
-) -> 'SyncSource | AsyncSource':
-  """Builds the source that `actor_mode` names, as the checkpoint left it."""
+) -> 'SyncSource | AsyncSource | RemoteSource':
+  """Builds the source that the config names, as the checkpoint left it.
+
+  Args:
+    config: a paper's Config.
+    agent: that acts.
+    tasks: what is played.
+    timer: where phases are counted.
+    resume: a checkpoint's metadata with its `arrays`; empty without one.
+
+  Raises:
+    UserError: there cannot be such a source.
+  """
+  cluster.check(config)
+  if config.cluster == 'ray':
+    return RemoteSource(config, agent, timer, resume)
   if config.actor_mode == 'sync' and config.num_actors != 1:
     raise UserError(
       f'--actor_mode=sync has one actor, not {config.num_actors}; raise '
@@ -228,6 +168,10 @@ class SyncSource:
       }
       self._batches += self._batcher.add(checkpointing.unflatten(like, flat))
 
+  def counters(self) -> dict[str, int]:
+    """Returns nothing: what updates.csv has of remote actors alone."""
+    return {}
+
   def close(self) -> None:
     """Closes the environments."""
     self._actor.close()
@@ -304,6 +248,10 @@ class AsyncSource:
   def get_state(self) -> dict[str, Any]:
     """Returns nothing: after a resume actors begin fresh episodes."""
     return dict(arrays={})
+
+  def counters(self) -> dict[str, int]:
+    """Returns nothing: what updates.csv has of remote actors alone."""
+    return {}
 
   def close(self) -> None:
     """Stops the threads and closes the environments."""

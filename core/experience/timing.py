@@ -4,7 +4,7 @@ import collections
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 class Timer:
@@ -25,6 +25,12 @@ class Timer:
       elapsed = time.perf_counter() - start
       with self._lock:
         self._secs[name] += elapsed
+
+  def add(self, secs: Mapping[str, float]) -> None:
+    """Counts seconds by name that somebody else has measured."""
+    with self._lock:
+      for name, value in secs.items():
+        self._secs[name] += value
 
   def take(self) -> dict[str, float]:
     """Returns the seconds per name since the last call, and starts over."""

@@ -58,6 +58,7 @@ class TaskEnvironments(VectorEnv):
     task_id: np.ndarray,
     is_training: bool,
     keeps_last: bool = False,
+    num_cores: int | None = None,
   ):
     """Builds the environments of the tasks that occur.
 
@@ -67,6 +68,7 @@ class TaskEnvironments(VectorEnv):
       is_training: whether lost lives end what the learner sees, and levels
         that are held out for tests are refused.
       keeps_last: whether `step` tells the last observation of an episode.
+      num_cores: that engines may use; None: all of the machine.
 
     Raises:
       UserError: if an environment of the user's does not reset in the step
@@ -79,7 +81,8 @@ class TaskEnvironments(VectorEnv):
     self._keeps_last = keeps_last
     self._spec = tasks.env_spec
     rows = [tasks.names[i] for i in self.task_id]
-    num_threads = max(1, (os.cpu_count() or 1) // len(set(rows)))
+    num_cores = num_cores or os.cpu_count() or 1
+    num_threads = max(1, num_cores // len(set(rows)))
     self._envs = []
     try:
       for _, group in itertools.groupby(rows, key=suite_of):

@@ -121,7 +121,7 @@ def _measure_round(config, agent, tasks, secs):
 
 def _make_table(config, rounds, peak, lag):
   """Returns the table of medians, ranges and phases."""
-  num_environments = config.num_actors * config.num_environments
+  num_environments = config.all_environments
   table = rich.table.Table(
     title=(
       f'{config.level_name}, {config.precision}, N={num_environments}, '
@@ -156,7 +156,7 @@ def _make_table(config, rounds, peak, lag):
 
 def _environments_alone(config, agent, tasks, secs):
   """Steps all environments with random actions, as training would."""
-  n = config.num_actors * config.num_environments
+  n = config.all_environments
   environments = TaskEnvironments(
     tasks, assign_tasks(n, len(tasks.names)), is_training=True
   )

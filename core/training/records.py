@@ -31,8 +31,12 @@ _EVALUATION_COLUMNS = (
   *('task', 'episode', 'return', 'length', 'protocol'),
   *('preset', 'checkpoint'),
 )
-# The tags that scalable_agent shows per update.
+# The tags that scalable_agent shows per update; and those of remote actors.
 _UPDATE_TAGS = ('learning_rate', 'total_loss')
+_CLUSTER_TAGS = (
+  *('actor_restarts', 'unrolls_lost', 'actors_alive'),
+  'policy_lag_mean',
+)
 
 
 class Records:
@@ -170,7 +174,8 @@ class Records:
         )
       csv.writer(self._updates, lineterminator='\n').writerow(row.values())
       self._updates.flush()
-      values = {tag: row[tag] for tag in _UPDATE_TAGS if tag in row}
+      tags = _UPDATE_TAGS + _CLUSTER_TAGS * ('actors_alive' in row)
+      values = {tag: row[tag] for tag in tags if tag in row}
       self._add_scalars(row['env_frames'], values)
       self._events.flush()
 

@@ -50,8 +50,7 @@ def train(config: ActorLearnerConfig, agent: Any, tasks: Tasks) -> int:
     state = resume.restore(config, agent)
     Records.check(config.logdir, state.get('records'))
     learner.set_state(state)
-    num_environments = config.num_actors * config.num_environments
-    print(f'building {num_environments} environments', flush=True)
+    print(f'building {config.all_environments} environments', flush=True)
     source = closing(sources.make_source(config, agent, tasks, timer, state))
     run_info.write(config.logdir, run_info.describe(config, tasks))
     has_success = agent.env_spec.has_success
@@ -89,9 +88,9 @@ def _loop(config, learner, source, records, progress, scores, interrupt):
     for episode in episodes:
       returns[episode.task_name].append(episode.episode_return)
     frames_per_sec = clock.frames_per_sec()
-    row = metrics
+    row = {**metrics, **source.counters()}
     if learner.num_updates % config.log_updates == 0:
-      records.update({**metrics, **clock.lap()})
+      records.update({**row, **clock.lap()})
       records.tasks(learner.env_frames, task_metrics)
     lag = f'policy lag {metrics["policy_lag_mean"]:.1f}'
     progress.update(learner.env_frames, frames_per_sec, returns, lag)

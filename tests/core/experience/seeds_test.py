@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from core.experience import sources
+from core.experience import actors, sources
 from core.experience.timing import Timer
 from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks
@@ -16,7 +16,7 @@ SPAN = 10_000  # Environments of an actor, and test episodes of a task.
 
 class SeedsTest(parameterized.TestCase):
   def assert_apart(self, seed, index, offset):
-    first = sources.first_seed(seed, index, offset)
+    first = actors.first_seed(seed, index, offset)
     self.assertBetween(first, 0, 2**30 - 1)
     self.assertGreater(abs(first - seed), SPAN, (seed, index, offset))
 
@@ -34,9 +34,9 @@ class SeedsTest(parameterized.TestCase):
 
   def test_seeds_of_recorded_runs_are_as_they_were(self):
     for seed in range(1, 6):
-      self.assertEqual(sources.first_seed(seed, 0, 0), 1_000_003 * seed)
-    self.assertEqual(sources.first_seed(1, 2, 7), 1_000_003 + 20_021)
-    self.assertEqual(sources.first_seed(2000, 0, 0), 2_000_006_000 - 2**30)
+      self.assertEqual(actors.first_seed(seed, 0, 0), 1_000_003 * seed)
+    self.assertEqual(actors.first_seed(1, 2, 7), 1_000_003 + 20_021)
+    self.assertEqual(actors.first_seed(2000, 0, 0), 2_000_006_000 - 2**30)
 
   def test_environments_begin_there(self):
     seeds, reset = [], TaskEnvironments.reset
