@@ -11,3 +11,4 @@ OVERRIDES = {
 }
 SEEDS = (1, 2, 3)
 LOGDIR = 'runs/doom_mazes'
+STAGES = ({}, {'mode': 'test', 'test_num_episodes': 16})

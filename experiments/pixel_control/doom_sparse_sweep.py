@@ -12,3 +12,4 @@ OVERRIDES = {
 }
 SEEDS = (1, 2, 3)
 LOGDIR = 'runs/doom_sparse'
+STAGES = ({}, {'mode': 'test', 'test_num_episodes': 16})
