@@ -39,6 +39,7 @@ class ScriptedPlayerTest(parameterized.TestCase):
     ('explore_obstructed_goals_small', 600, 12),
     ('language_select', 500, 20),
     ('memory_cue', 480, 20),
+    ('one_room', 120, 10),
     ('lasertag_three_small', 800, 2),
   )
   def test_short_episode(self, task, num_tics, least):
