@@ -1,6 +1,6 @@
 """Learning itself in first person: a room with a goal, two convolutions.
 
-With actions of 8 tics random play returns 7 or so; each of the environments
+With actions of 8 tics random play returns 20 or so; each of the environments
 plays an episode in 115,200 frames.
 """
 
@@ -16,7 +16,7 @@ from tests import runs
 from tests.doom import needs_wheels
 
 NUM_ENVIRONMENTS = 32
-THRESHOLD = 40.0
+THRESHOLD = 50.0
 
 
 @needs_wheels
