@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 
 from core.environments.doom.env import DoomEnv, DoomProtocol
 from core.environments.doom.scripted import ScriptedPlayer
-from core.environments.doom.tasks import TASKS
+from core.environments.doom.tasks import LASER_TAG, PLAYABLE
 from core.suites.doom import Doom
 from tests.doom import needs_wheels, plain_textures
 
@@ -49,11 +49,14 @@ class ScriptedPlayerTest(parameterized.TestCase):
 @needs_wheels
 @pytest.mark.slow
 class WholeEpisodesTest(parameterized.TestCase):
-  @parameterized.parameters(*TASKS)
+  @parameterized.parameters(*PLAYABLE)
   def test_whole_episodes_reach_the_reference(self, task):
     returns = [play(task, 0, seed) for seed in range(2)]
     reference = Doom().reference(f'doom:{task}')
-    self.assertGreater(sum(returns) / 2, 0.6 * reference.high)
+    # Episodes of 4 seeds had standard deviations of 11 around 88 in mazes_5,
+    # and of 1 to 4 around 9 to 11 tags, of the bots' chance.
+    share = 0.3 if task in LASER_TAG else 0.6
+    self.assertGreater(sum(returns) / 2, share * reference.high)
 
 
 if __name__ == '__main__':
