@@ -18,7 +18,7 @@ import numpy as np
 from core.environments.doom import pictures
 from core.environments.doom.env import ACTION_SETS, DoomEnv, DoomProtocol
 from core.environments.doom.scripted import ScriptedPlayer
-from core.environments.doom.tasks import TASKS
+from core.environments.doom.tasks import PLAYABLE, TASKS
 
 _FIELDS = ('task', 'player', 'episode', 'return')
 PLAYERS = ('random', 'scripted')
@@ -28,7 +28,7 @@ def play(task: str, player: str, episode: int) -> float:
   """Plays one episode in this process; returns its return.
 
   Args:
-    task: key of `TASKS`.
+    task: key of `PLAYABLE`.
     player: of `PLAYERS`.
     episode: its seed.
   """
@@ -71,7 +71,7 @@ def table(path: str) -> Iterator[str]:
   """Yields the lines of the table: mean and standard error of both players."""
   found = read(path)
   yield 'task,random,random_error,scripted,scripted_error'
-  for task in TASKS:
+  for task in PLAYABLE:
     cells = [task]
     for player in PLAYERS:
       returns = np.array(list(found[task, player].values()))
@@ -96,7 +96,7 @@ def main() -> None:
     print('\n'.join(table(args.out)))
     return
   tasks = args.tasks.split(',')
-  unknown = [task for task in tasks if task not in TASKS]
+  unknown = [task for task in tasks if task not in PLAYABLE]
   if unknown:
     parser.error(f'unknown tasks: {", ".join(unknown)}')
   done = read(args.out)

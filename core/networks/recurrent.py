@@ -103,7 +103,8 @@ class InstructionEncoder(snt.Module):
       float32 [B, 64], the output at the last word; zeros without words.
     """
     self._create()
-    words = tf.transpose(instruction)  # [L, B]
+    # tf.transpose would do, but oneDNN has none of integers, and says so.
+    words = tf.stack(tf.unstack(instruction, axis=1))  # [L, B]
     is_word = words > 0
     buckets = tf.where(is_word, words - 1, PADDING_BUCKET)
     embedded = tf.gather(self.embedding, buckets)  # [L, B, 20]

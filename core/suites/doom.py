@@ -26,6 +26,9 @@ _SCORES = {
 TASKS = tuple(_PREFIX + name for name in tasks.TASKS)
 """All 26."""
 
+CHECKS = tuple(_PREFIX + name for name in tasks.CHECKS)
+"""In none of the sets: a room in which learning shows within minutes."""
+
 LISTS = {
   name: tuple(_PREFIX + task for group in groups for task in group)
   for name, groups in {
@@ -44,14 +47,14 @@ class Doom(suite.Suite):
   name = 'doom'
   title = 'Doom mazes'
   examples = f'first-person tasks (doom:nav_goal), doom and {", ".join(LISTS)}'
-  names = TASKS
+  names = (*TASKS, *CHECKS)
   lists = tuple(LISTS)
   packages = ('vizdoom', 'labmaze')
   has_protocol = True
   max_test_rows = 16  # Each is an engine of 20 MB.
 
   def owns(self, task: str) -> bool:
-    """Tells whether a task is one of the 26."""
+    """Tells whether a task is one of the 26, or a check."""
     return task.startswith(_PREFIX)
 
   def expand(self, name: str) -> tuple[str, ...] | None:
@@ -62,7 +65,7 @@ class Doom(suite.Suite):
     """
     if name == self.name:
       return TASKS
-    return suite.expand_prefixed(name, _PREFIX, TASKS, LISTS)
+    return suite.expand_prefixed(name, _PREFIX, self.names, LISTS)
 
   def protocol(self, config: Any) -> DoomProtocol:
     """Returns the way to play that the config says.
@@ -144,7 +147,7 @@ class Doom(suite.Suite):
 
   def yardsticks(self) -> dict[str, dict[str, float]]:
     """Returns the same as columns; the scripted player sees everything."""
-    references = {task: self.reference(task) for task in TASKS}
+    references = {task: self.reference(task) for task in self.names}
     return {
       'random play': {task: r.low for task, r in references.items()},
       'scripted player': {task: r.high for task, r in references.items()},

@@ -1,6 +1,6 @@
 """The 15 runs of doom_mazes: five algorithms of Figure 4, three seeds.
 
-python -m experiments.launch experiments/distral/doom_mazes_sweep.py
+python -m experiments.doom_results --run=doom_mazes
 """
 
 MODULE = 'distral.experiment'
@@ -11,3 +11,6 @@ OVERRIDES = {
 }
 SEEDS = (1, 2, 3)
 LOGDIR = 'runs/doom_mazes'
+STAGES = ({}, {'mode': 'test', 'test_num_episodes': 16})
+# Two runs at once.
+ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1'}

@@ -1,6 +1,6 @@
 """The 12 runs of doom_sparse: with and without pixel control, three seeds.
 
-python -m experiments.launch experiments/pixel_control/doom_sparse_sweep.py
+python -m experiments.doom_results --run=doom_sparse
 """
 
 MODULE = 'pixel_control.experiment'
@@ -12,3 +12,6 @@ OVERRIDES = {
 }
 SEEDS = (1, 2, 3)
 LOGDIR = 'runs/doom_sparse'
+STAGES = ({}, {'mode': 'test', 'test_num_episodes': 16})
+# Two runs at once.
+ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1'}

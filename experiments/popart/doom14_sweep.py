@@ -1,6 +1,6 @@
 """The 9 runs of doom14: three agents, three seeds, train and test.
 
-python -m experiments.launch experiments/popart/doom14_sweep.py
+python -m experiments.doom_results --run=doom14
 """
 
 MODULE = 'popart.experiment'
@@ -11,3 +11,5 @@ OVERRIDES = {
 SEEDS = (1, 2, 3)
 LOGDIR = 'runs/doom14'
 STAGES = ({}, {'mode': 'test', 'test_num_episodes': 16})
+# Two runs at once.
+ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1'}

@@ -181,7 +181,11 @@ def score_name(references: References) -> str:
   kinds = {reference.is_human for reference in references.values()}
   if kinds == {True}:
     return 'human-normalised score, %'
-  return 'score, %' if True in kinds else 'score, % of the best return'
+  if True in kinds:
+    return 'score, %'
+  if all(reference.low == 0.0 for reference in references.values()):
+    return 'score, % of the best return'
+  return 'score, % from random play to a reference'
 
 
 def default_aggregate(tasks: Sequence[str]) -> str:

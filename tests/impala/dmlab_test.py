@@ -128,6 +128,8 @@ class EndToEndTest(absltest.TestCase):
     for finished in (self.training, self.testing):
       self.assertEqual(finished.status, 0, finished)
       self.assertNotIn('Traceback', finished.stderr)
+      # On a CPU it complains of every tf.transpose of integers.
+      self.assertNotIn('oneDNN', finished.stderr)
       self.assertFalse(finished.left_children)
 
   def test_training_is_recorded(self):

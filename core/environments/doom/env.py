@@ -11,7 +11,7 @@ from core.environments.doom import engine, pictures
 from core.environments.doom.engine import Engine, EngineDied
 from core.environments.doom.frames import Reducer
 from core.environments.doom.scene import Scene, text_map
-from core.environments.doom.tasks import TASKS
+from core.environments.doom.tasks import PLAYABLE
 from core.errors import UserError
 
 MAX_INSTRUCTION_BYTES = 64
@@ -93,14 +93,14 @@ class DoomEnv(gymnasium.Env):
     """Starts no engine yet; `reset` does.
 
     Args:
-      task: key of `TASKS`.
+      task: key of `PLAYABLE`.
       protocol: how to play.
       textures: of `pictures.textures`.
       num_tics: of an episode; 0: the task's.
       tells_players: whether `seen` has other players.
     """
     self._name = task
-    self._task = TASKS[task]
+    self._task = PLAYABLE[task]
     self._rules = self._task.make_rules()
     self._protocol = protocol
     self._num_tics = num_tics or self._task.num_tics

@@ -37,7 +37,7 @@ class DoomVectorEnv(WorkerVectorEnv):
     """Starts processes and engines.
 
     Args:
-      tasks: the task of each row, keys of `tasks.TASKS`.
+      tasks: the task of each row, keys of `tasks.PLAYABLE`.
       protocol: how to play.
       num_workers: W.
 
@@ -163,13 +163,13 @@ def word_buckets(text: bytes) -> np.ndarray:
 
 def _start(task, protocol, textures):
   """Builds an environment in a process, with its engine."""
-  _end_with_parent()
+  end_with_parent()
   env = DoomEnv(task, protocol, textures)
   env.reset(seed=0)
   return env
 
 
-def _end_with_parent():
+def end_with_parent():
   """Lets the kernel end this process with its parent, even while it hangs.
 
   The parent holds the other end of a pipe for this; when it closes, the signal

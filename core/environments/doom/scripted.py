@@ -7,12 +7,16 @@ and not a human's.
 """
 
 import math
+from typing import Any
 
+import gymnasium
 import numpy as np
 
-from core.environments.doom.env import ACTION_SETS, DoomEnv
+from core.environments.doom.env import ACTION_SETS, DoomEnv, DoomProtocol
+from core.environments.doom.pictures import Textures
+from core.environments.doom.processes import end_with_parent
 from core.environments.doom.scene import CELL, Cell, cell_at, centre, distances
-from core.environments.doom.tasks import TASKS, Return
+from core.environments.doom.tasks import PLAYABLE, Return
 
 _FORWARD, _STRAFE_LEFT, _STRAFE_RIGHT, _LEFT, _RIGHT = 0, 2, 3, 4, 5
 _FORWARD_LEFT, _FORWARD_RIGHT, _FIRE = 6, 7, 8
@@ -27,12 +31,9 @@ class ScriptedPlayer:
   def __init__(self, task: str, env: DoomEnv):
     """Watches an environment that was reset; of laser-tag with players."""
     self._env = env
-    self._is_tag = TASKS[task].num_bots > 0
-    self._brings_home = (
-      TASKS[task].make_rules.func is Return
-      if hasattr(TASKS[task].make_rules, 'func')
-      else False
-    )
+    self._is_tag = PLAYABLE[task].num_bots > 0
+    rules = PLAYABLE[task].make_rules
+    self._brings_home = getattr(rules, 'func', rules) is Return
     self._scene = None
 
   def act(self) -> int:
@@ -128,6 +129,51 @@ class ScriptedPlayer:
         if scene.maze.rows[r][c] == '*' or (r, c) in blocked:
           return False
     return True
+
+
+class PlayedEnv(gymnasium.Wrapper):
+  """An environment that plays itself: actions from outside are not read.
+
+  By chance and by the scripted player, an episode each in turn.
+  """
+
+  def __init__(self, task: str, env: DoomEnv, scripted_first: bool):
+    """Plays an environment that tells of players."""
+    super().__init__(env)
+    self._task = task
+    self._is_scripted = not scripted_first
+    self._rng = np.random.default_rng()
+
+  def reset(self, *, seed: int | None = None, **kwargs: Any) -> tuple:
+    """Begins an episode of the other player."""
+    if seed is not None:
+      self._rng = np.random.default_rng(seed)
+    begun = self.env.reset(seed=seed, **kwargs)
+    self._is_scripted = not self._is_scripted
+    self._scripted = ScriptedPlayer(self._task, self.env)
+    return begun
+
+  def step(self, unused: int) -> tuple:
+    """Steps by an action of its own."""
+    if self._is_scripted:
+      return self.env.step(self._scripted.act())
+    return self.env.step(int(self._rng.integers(self.env.action_space.n)))
+
+
+def start_played(
+  task: str, textures: Textures, num_tics: int, scripted_first: bool
+) -> PlayedEnv:
+  """Builds a `PlayedEnv` in a process of its own, which ends with its parent.
+
+  Args:
+    task: key of `tasks.PLAYABLE`.
+    textures: of `pictures.textures`.
+    num_tics: of an episode; 0: the task's.
+    scripted_first: whether the scripted player has the first episode.
+  """
+  end_with_parent()
+  env = DoomEnv(task, DoomProtocol(), textures, num_tics, tells_players=True)
+  return PlayedEnv(task, env, scripted_first)
 
 
 def _is_bad(actor):

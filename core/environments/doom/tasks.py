@@ -1,4 +1,4 @@
-"""What is to be done in each of the 26 tasks.
+"""What is to be done in each of the 26 tasks, and in one to check learning.
 
 A task's rules draw an episode (`begin`), then scene after scene of it
 (`scene`); `judge` says what the player earned, and whether the next scene is
@@ -195,6 +195,28 @@ class Objects:
     return Judgement(_GOAL * (right - wrong), right + wrong > 0)
 
 
+class Room:
+  """A goal in one room, always near and mostly in sight: no maze to learn."""
+
+  _SIZE = 5
+
+  def begin(self, rng: np.random.Generator) -> None:
+    """Draws nothing: every scene is new."""
+
+  def scene(self, rng: np.random.Generator) -> Scene:
+    """Draws the looks, and where goal and player are."""
+    maze = _open_room(self._SIZE, rng)
+    cells = open_cells(maze)
+    start, goal = (cells[i] for i in rng.permutation(len(cells))[:2])
+    angle = int(rng.integers(360))
+    return Scene(maze, frozenset(), start, angle, (Item('Goal', goal),))
+
+  def judge(self, scene: Scene, before: Seen, after: Seen) -> Judgement:
+    """Pays +10 for the goal."""
+    goals = after.goals - before.goals
+    return Judgement(_GOAL * goals, goals > 0)
+
+
 class Cue(Objects):
   """A column tells which of two balls far away is the right one.
 
@@ -331,3 +353,9 @@ LASER_TAG = {
 
 TASKS = {**MAZES, **NAVIGATION, **EXPLORE, **COGNITION, **LASER_TAG}
 """All 26."""
+
+CHECKS = {'one_room': Task(Room, _SHORT)}
+"""Ours, of no set: does an agent learn at all? Minutes tell."""
+
+PLAYABLE = {**TASKS, **CHECKS}
+"""By name."""

@@ -32,11 +32,17 @@ class NamesTest(parameterized.TestCase):
     self.assertEqual((found[0], found[-1]), (first, last))
     self.assertContainsSubset(found, doom.TASKS)
 
+  def test_room_to_check_learning_is_in_no_set(self):
+    self.assertEqual(tasks.expand('doom:one_room'), ('doom:one_room',))
+    for name in ('doom', *doom.LISTS):
+      self.assertNotIn('doom:one_room', tasks.expand(name))
+
   @parameterized.parameters(
     ('doom:nav_gaol', 'doom:nav_goal'),
     ('doom:lasertag_two_small', 'doom:lasertag_one_small'),
     ('doom:explore_goal_location_small', 'doom:explore_goal_locations_small'),
     ('mazes_0', 'doom:mazes_0'),
+    ('doom:one_rom', 'doom:one_room'),
     ('doom_maze', 'doom_mazes'),
     ('doom15', 'doom14'),
   )
@@ -84,7 +90,7 @@ class ProtocolTest(parameterized.TestCase):
 
 class ScoresTest(absltest.TestCase):
   def test_every_task_has_references_and_none_is_a_humans(self):
-    for task in doom.TASKS:
+    for task in (*doom.TASKS, *doom.CHECKS):
       reference = SUITE.reference(task)
       self.assertBetween(reference.low, 0.0, 10.0)
       self.assertGreater(reference.high, reference.low + 8.0)

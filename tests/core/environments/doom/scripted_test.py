@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 
 from core.environments.doom.env import DoomEnv, DoomProtocol
 from core.environments.doom.scripted import ScriptedPlayer
-from core.environments.doom.tasks import TASKS
+from core.environments.doom.tasks import LASER_TAG, PLAYABLE
 from core.suites.doom import Doom
 from tests.doom import needs_wheels, plain_textures
 
@@ -39,6 +39,7 @@ class ScriptedPlayerTest(parameterized.TestCase):
     ('explore_obstructed_goals_small', 600, 12),
     ('language_select', 500, 20),
     ('memory_cue', 480, 20),
+    ('one_room', 120, 10),
     ('lasertag_three_small', 800, 2),
   )
   def test_short_episode(self, task, num_tics, least):
@@ -48,11 +49,14 @@ class ScriptedPlayerTest(parameterized.TestCase):
 @needs_wheels
 @pytest.mark.slow
 class WholeEpisodesTest(parameterized.TestCase):
-  @parameterized.parameters(*TASKS)
+  @parameterized.parameters(*PLAYABLE)
   def test_whole_episodes_reach_the_reference(self, task):
     returns = [play(task, 0, seed) for seed in range(2)]
     reference = Doom().reference(f'doom:{task}')
-    self.assertGreater(sum(returns) / 2, 0.6 * reference.high)
+    # Episodes of 4 seeds had standard deviations of 11 around 88 in mazes_5,
+    # and in laser-tag of 1 to 5 around 9 to 17: the bots have their chance.
+    share = 0.3 if task in LASER_TAG else 0.6
+    self.assertGreater(sum(returns) / 2, share * reference.high)
 
 
 if __name__ == '__main__':

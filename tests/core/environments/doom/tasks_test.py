@@ -4,13 +4,13 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from core.environments.doom import scene, tasks
-from core.environments.doom.tasks import TASKS
+from core.environments.doom.tasks import PLAYABLE, TASKS
 from tests.doom import needs_wheels, seen
 
 
 def drawn(name, seed=0, num_scenes=1):
   """Returns a task's rules and its first scenes."""
-  rules, rng = TASKS[name].make_rules(), np.random.default_rng(seed)
+  rules, rng = PLAYABLE[name].make_rules(), np.random.default_rng(seed)
   rules.begin(rng)
   return rules, [rules.scene(rng) for _ in range(num_scenes)]
 
@@ -28,8 +28,9 @@ class ScenesTest(parameterized.TestCase):
     self.assertLen(tasks.LASER_TAG, 6)
     lengths = [task.num_tics for task in TASKS.values()]
     self.assertEqual([lengths.count(n) for n in (3600, 5400, 7200)], [2, 21, 3])
+    self.assertEqual(set(PLAYABLE) - set(TASKS), {'one_room'})
 
-  @parameterized.parameters(*TASKS)
+  @parameterized.parameters(*PLAYABLE)
   def test_scenes_can_be_made_and_are_repeatable(self, name):
     rules, scenes = drawn(name, seed=3, num_scenes=4)
     self.assertEqual(scenes, drawn(name, seed=3, num_scenes=4)[1])
@@ -125,6 +126,8 @@ class JudgeTest(parameterized.TestCase):
     ('mazes_0', dict(apples=2), dict(apples=4), 2.0, False),
     ('mazes_0', dict(apples=1), dict(apples=2, goals=1), 11.0, True),
     ('nav_goal', {}, dict(goals=1), 10.0, True),
+    ('one_room', {}, dict(goals=1), 10.0, True),
+    ('one_room', {}, {}, 0.0, False),
     ('nav_collect', dict(apples=10), dict(apples=11), 1.0, False),
     ('nav_collect', dict(apples=11), dict(apples=12), 1.0, True),
     ('language_select', {}, dict(goals=1), 10.0, True),
