@@ -123,6 +123,37 @@ def restore_latest(
   return None
 
 
+def latest_metadata(directory: str) -> tuple[dict[str, Any], str] | None:
+  """Return what the newest checkpoint says of itself; its arrays are not read.
+
+  Args:
+    directory: folder of checkpoints; it may be missing.
+
+  Returns:
+    (metadata, path) of the newest one whose metadata can be read; None if there
+    is none.
+  """
+  for _, path in reversed(_find(directory)):
+    # Reading raises anything, depending on the byte that is wrong.
+    with contextlib.suppress(Exception):
+      return read_metadata(path), path
+  return None
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+  """Return the metadata of a checkpoint.
+
+  Raises:
+    Exception: of any kind, if the file is damaged.
+  """
+  with zipfile.ZipFile(path) as archive:
+    texts = {name: _read_array(archive, name) for name in (_METADATA, _CHECKSUM)}
+  text = texts[_METADATA].item()
+  if texts[_CHECKSUM].item() != _checksum(text):
+    raise ValueError('its metadata does not fit its checksum')
+  return json.loads(text)
+
+
 def check_config(
   saved: Mapping[str, Any],
   current: Mapping[str, Any],
@@ -195,6 +226,11 @@ def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray):
     raise ValueError(f'array {name} of {array.dtype} would not read back')
   with archive.open(name + '.npy', 'w', force_zip64=True) as entry:
     np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+  data = io.BytesIO(archive.read(name + '.npy'))
+  return np.lib.format.read_array(data, allow_pickle=False)
 
 
 def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
