@@ -106,7 +106,7 @@ def restore_latest(
   reasons = []
   for path, following in itertools.zip_longest(paths, paths[1:]):
     try:
-      arrays, metadata = _read(path)
+      arrays, metadata = read(path)
       check(metadata)
       return arrays, metadata, path
     # Reading raises anything, depending on the byte that is wrong.
@@ -138,6 +138,31 @@ def latest_metadata(directory: str) -> tuple[dict[str, Any], str] | None:
     with contextlib.suppress(Exception):
       return read_metadata(path), path
   return None
+
+
+def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Return the arrays and the metadata of a checkpoint.
+
+  Raises:
+    Exception: of any kind, if the file is damaged.
+  """
+  arrays = {}
+  with zipfile.ZipFile(path) as archive:
+    for entry in archive.namelist():
+      # Whole entries: the checksum is compared at their very end only.
+      data = io.BytesIO(archive.read(entry))
+      name = entry.removesuffix('.npy')
+      arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
+  if _METADATA not in arrays:
+    raise ValueError('it has no metadata')
+  text = arrays.pop(_METADATA).item()
+  metadata = json.loads(text)
+  if not isinstance(metadata, dict):
+    raise ValueError('its metadata is not an object')
+  checksum = arrays.pop(_CHECKSUM, None)
+  if checksum is not None and checksum.item() != _checksum(text):
+    raise ValueError('its metadata does not fit its checksum')
+  return arrays, metadata
 
 
 def read_metadata(path: str) -> dict[str, Any]:
@@ -231,26 +256,6 @@ def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray):
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
   data = io.BytesIO(archive.read(name + '.npy'))
   return np.lib.format.read_array(data, allow_pickle=False)
-
-
-def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  arrays = {}
-  with zipfile.ZipFile(path) as archive:
-    for entry in archive.namelist():
-      # Whole entries: the checksum is compared at their very end only.
-      data = io.BytesIO(archive.read(entry))
-      name = entry.removesuffix('.npy')
-      arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
-  if _METADATA not in arrays:
-    raise ValueError('it has no metadata')
-  text = arrays.pop(_METADATA).item()
-  metadata = json.loads(text)
-  if not isinstance(metadata, dict):
-    raise ValueError('its metadata is not an object')
-  checksum = arrays.pop(_CHECKSUM, None)
-  if checksum is not None and checksum.item() != _checksum(text):
-    raise ValueError('its metadata does not fit its checksum')
-  return arrays, metadata
 
 
 def _checksum(text: str) -> str:
