@@ -104,9 +104,7 @@ def train(
         schedule.pass_on(jobs)
       if not interrupt.requested:
         _start_waiting(jobs, environment, slots, start)
-      running = [job for job in jobs if job.state == 'running']
-      # One of an earlier launcher is ending anyhow; the next launch finds it.
-      if not any(job.process or not interrupt.requested for job in running):
+      if not any(_is_awaited(job, interrupt.requested) for job in jobs):
         break
       if time.monotonic() - summary_time > _SUMMARY_SECS:
         summary_time = time.monotonic()
@@ -244,6 +242,14 @@ def _start(job, environment, start):
     f'{job.name}: slice {member.number} from frame {member.first_frame:,} to '
     f'{member.until:,}'
   )
+
+
+def _is_awaited(job, is_interrupted):
+  """Whether the launcher still has to do with a member."""
+  if is_interrupted:
+    # One of an earlier launcher is ending anyhow; the next launch finds it.
+    return job.state == 'running' and job.process is not None
+  return job.state in ('running', 'waiting')
 
 
 def _poll(job, is_interrupted):
