@@ -172,7 +172,9 @@ def read_metadata(path: str) -> dict[str, Any]:
     Exception: of any kind, if the file is damaged.
   """
   with zipfile.ZipFile(path) as archive:
-    texts = {name: _read_array(archive, name) for name in (_METADATA, _CHECKSUM)}
+    texts = {
+      name: _read_array(archive, name) for name in (_METADATA, _CHECKSUM)
+    }
   text = texts[_METADATA].item()
   if texts[_CHECKSUM].item() != _checksum(text):
     raise ValueError('its metadata does not fit its checksum')

@@ -1,4 +1,4 @@
-"""Where the processes of a sweep run: here, or on the machines of a Ray cluster.
+"""Where the processes of a sweep run: here, or on machines of a Ray cluster.
 
 Ray chooses a machine and nothing else: there a task starts the same process
 that would run here, in the same logdir, which must lie on storage that all

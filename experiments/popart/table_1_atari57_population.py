@@ -1,6 +1,7 @@
 """The populations behind the Atari-57 columns of Table 1 (Hessel et al. 2018).
 
-python -m experiments.population experiments/popart/table_1_atari57_population.py
+FILE=experiments/popart/table_1_atari57_population.py
+python -m experiments.population $FILE
 
 Ranges, number of members and fitness are Tables 8 and 9; burn-in, margin and
 perturbation those of Espeholt et al. 2018, appendix F, "as described" there. A

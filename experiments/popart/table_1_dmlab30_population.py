@@ -1,6 +1,7 @@
 """The populations behind the DmLab-30 columns of Table 1 (Hessel et al. 2018).
 
-python -m experiments.population experiments/popart/table_1_dmlab30_population.py
+FILE=experiments/popart/table_1_dmlab30_population.py
+python -m experiments.population $FILE
 
 Ranges and fitness are Tables 8 and 9, without the gradient norm, which the text
 tunes on Atari alone. 24 members as in Figure 6 and in Espeholt et al. 2018; the

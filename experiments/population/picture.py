@@ -51,7 +51,12 @@ def draw(population: settings.Population, path: str) -> None:
   for name in names:
     ax = next(panels)
     _draw_values(
-      ax, slices, path_of_best, unit, name, lambda e, name=name: e['values'][name]
+      ax,
+      slices,
+      path_of_best,
+      unit,
+      name,
+      lambda e, name=name: e['values'][name],
     )
     _scale_axis(ax, population.rule.ranges[name], slices, name)
   for ax in axes.flat[: 2 + len(names)]:
@@ -93,7 +98,9 @@ def _draw_lineages(ax, slices, best, unit):
   chosen = {e['slice'] for e in best}
   for event in slices.values():
     is_best = event['slice'] in chosen
-    style = dict(color=_BEST, lw=3, zorder=3) if is_best else dict(color=_OTHERS)
+    style = (
+      dict(color=_BEST, lw=3, zorder=3) if is_best else dict(color=_OTHERS)
+    )
     first, last = event['first_frame'] / unit, event['env_frames'] / unit
     ax.plot([first, last], [event['member']] * 2, **{'lw': 2, **style})
     ax.plot(last, event['member'], '|', ms=7, **style)
@@ -167,15 +174,15 @@ def _draw_test(ax, population, tested):
     scoring.normalize(tested[task].mean(), references[task]) for task in tasks
   ]
   errors = [
-    scoring.standard_error(
-      scoring.normalize(tested[task], references[task])
-    )
+    scoring.standard_error(scoring.normalize(tested[task], references[task]))
     for task in tasks
   ]
   ax.barh(range(len(tasks)), means, xerr=np.nan_to_num(errors), color=_BEST)
   size = 8 if len(tasks) <= 20 else 4
   ax.set_yticks(
-    range(len(tasks)), [task.rpartition(':')[2] for task in tasks], fontsize=size
+    range(len(tasks)),
+    [task.rpartition(':')[2] for task in tasks],
+    fontsize=size,
   )
   ax.invert_yaxis()
   ax.axvline(0, color='grey', lw=1)

@@ -86,18 +86,22 @@ def parse_range(name: str, written: Any, minimum: Any, maximum: Any) -> Range:
   is_sequence = isinstance(written, Sequence) and not isinstance(written, str)
   if not is_sequence or not written or written[0] not in KINDS:
     raise UserError(
-      f"{name} is {written!r}, not ('log_uniform', low, high), ('uniform', low, "
-      "high) or ('categorical', value, ...)"
+      f"{name} is {written!r}, not ('log_uniform', low, high), ('uniform', "
+      "low, high) or ('categorical', value, ...)"
     )
   kind, *values = written
   if any(
-    isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v)
+    isinstance(v, bool)
+    or not isinstance(v, (int, float))
+    or not math.isfinite(v)
     for v in values
   ):
     raise UserError(f'{name}: {written!r} holds what is no finite number')
   if kind == 'categorical':
     if not values or len(set(values)) < len(values):
-      raise UserError(f'{name}: {written!r} needs categories, each of them once')
+      raise UserError(
+        f'{name}: {written!r} needs categories, each of them once'
+      )
   elif len(values) != 2:
     raise UserError(f'{name}: {written!r} needs a lower and an upper bound')
   elif values[0] > values[1]:

@@ -5,7 +5,6 @@ compared with another as that one's last slice left it, whether or not that one
 is at work again: nobody waits for the rest.
 """
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,54 +13,14 @@ from typing import Any
 from core.errors import UserError
 from core.interrupt import Interrupt
 from experiments.launch import process, schedule
-from experiments.population import members, rule
+from experiments.population import jobs as job_ends
+from experiments.population import members
+from experiments.population.jobs import Job, say
 from experiments.population.settings import Population
-from experiments.population.state import Member, Snapshot, Store
+from experiments.population.state import Member, Store
 
 POLL_SECS = 0.2
-MAX_FAILURES = 3  # Of a slice; then its member takes another's place.
 _SUMMARY_SECS = 60.0
-
-
-@dataclasses.dataclass
-class Job:
-  """A member as the launcher sees it.
-
-  Attributes:
-    store: of its population.
-    index: its number.
-    state: waiting, running, done or failed.
-    process: at work; None for one that an earlier launcher started.
-    started: time.monotonic() of its start.
-    reason: why it failed.
-  """
-
-  store: Store
-  index: int
-  state: str = 'waiting'
-  process: Any = None
-  started: float = 0.0
-  reason: str = ''
-
-  @property
-  def population(self) -> Population:
-    """The population it belongs to."""
-    return self.store.population
-
-  @property
-  def member(self) -> Member:
-    """Its state."""
-    return self.store.members[self.index]
-
-  @property
-  def logdir(self) -> str:
-    """Of its training."""
-    return self.population.member_logdir(self.index)
-
-  @property
-  def name(self) -> str:
-    """What a line calls it."""
-    return f'{self.population.name} member {self.index}'
 
 
 def train(
@@ -108,7 +67,7 @@ def train(
         break
       if time.monotonic() - summary_time > _SUMMARY_SECS:
         summary_time = time.monotonic()
-        _say(summary(jobs))
+        say(summary(jobs))
       time.sleep(POLL_SECS)
     _choose_best(stores)
   return jobs
@@ -125,7 +84,9 @@ def summary(jobs: Sequence[Job]) -> str:
   frames = sum(
     min(job.member.first_frame, job.population.total_frames) for job in jobs
   )
-  return f'{len(jobs)} members: {counts}; {100 * frames / total:.1f} % of frames'
+  return (
+    f'{len(jobs)} members: {counts}; {100 * frames / total:.1f} % of frames'
+  )
 
 
 def slice_arguments(
@@ -168,7 +129,7 @@ def _find(store, index):
   if process.is_alive(disk_state):
     # Its launcher was killed: it is writing its last checkpoint.
     job.state, job.started = 'running', time.monotonic()
-    _say(f'{job.name}: its process of an earlier launch is waited for')
+    say(f'{job.name}: its process of an earlier launch is waited for')
   elif job.member.is_done:
     job.state = 'done'
   else:
@@ -184,16 +145,7 @@ def _finish_copies(jobs):
   """
   for job in jobs:
     if job.member.donor is not None:
-      _copy(job)
-
-
-def _copy(job):
-  """Copies what the state says, unless that is done already."""
-  member, store = job.member, job.store
-  position = members.position(job.logdir)
-  own = store.slice_name(job.index)
-  if position is None or position.slice not in (member.parent, own):
-    members.copy(job.population, job.index, member.donor, member.parent)
+      job_ends.copy(job)
 
 
 def _start_waiting(jobs, environment, slots, start):
@@ -201,7 +153,9 @@ def _start_waiting(jobs, environment, slots, start):
   num_free = slots - sum(job.state == 'running' for job in jobs)
   if num_free <= 0:
     return
-  names = [store.population.name for store in dict.fromkeys(j.store for j in jobs)]
+  names = [
+    store.population.name for store in dict.fromkeys(j.store for j in jobs)
+  ]
   waiting = sorted(
     (job for job in jobs if job.state == 'waiting'),
     key=lambda job: (
@@ -225,7 +179,9 @@ def _start(job, environment, start):
       f'{member.parent or "none"}: put its checkpoints back'
     )
   if found == name and position.env_frames >= member.until:
-    _finish(job, position)  # It ended while no launcher was there to see it.
+    job_ends.finish(
+      job, position
+    )  # It ended while no launcher was there to see it.
     return
   arguments = slice_arguments(job.population, job.index, member, name)
   try:
@@ -238,7 +194,7 @@ def _start(job, environment, start):
   except OSError as error:
     raise UserError(f'cannot start {job.name}: {error}') from error
   job.state, job.started = 'running', time.monotonic()
-  _say(
+  say(
     f'{job.name}: slice {member.number} from frame {member.first_frame:,} to '
     f'{member.until:,}'
   )
@@ -268,137 +224,13 @@ def _poll(job, is_interrupted):
   position = members.position(job.logdir)
   name = job.store.slice_name(job.index)
   # Not the status: the checkpoint says what was done, and orphans have none.
-  if position and position.slice == name:
-    if position.env_frames >= job.member.until:
-      _finish(job, position)
-      return
-  if is_interrupted or status is None:
+  is_at_end = position and position.env_frames >= job.member.until
+  if is_at_end and position.slice == name:
+    job_ends.finish(job, position)
+  elif is_interrupted or status is None:
     job.state = 'waiting'
   else:
-    _fail(job, status, position)
-
-
-def _finish(job, position):
-  """Counts a slice that has ended, and decides what the member does next."""
-  population, store, member = job.population, job.store, job.member
-  fitness, returns = members.measure(population, job.logdir)
-  members.keep_snapshot(job.logdir, position.path)
-  name = store.slice_name(job.index)
-  secs = time.monotonic() - job.started if job.started else 0.0
-  events = [
-    dict(
-      event='slice',
-      member=job.index,
-      slice=name,
-      parent=member.parent,
-      first_frame=member.first_frame,
-      env_frames=position.env_frames,
-      values=member.values,
-      fitness=fitness,
-      returns=returns,
-      secs=round(secs, 1),
-    )
-  ]
-  member.snapshot = Snapshot(
-    name, position.env_frames, fitness, dict(member.values)
-  )
-  said = 'unknown' if fitness is None else f'{fitness:.2f}'
-  said = f'{job.name}: frame {position.env_frames:,}, fitness {said}'
-  member.parent, member.donor = name, None
-  member.first_frame = position.env_frames
-  if member.first_frame >= population.rule.burn_in_frames:
-    if member.first_frame < population.total_frames:
-      event = _evolve(job)
-      events.append(event)
-      if event['is_copied']:
-        said += f', copies member {event["opponent"]}'
-  _plan(job)
-  store.commit(events)
-  _say(said)
-  if member.donor is not None:
-    _copy(job)
-  job.state = 'done' if member.is_done else 'waiting'
-
-
-def _evolve(job, must_copy=False):
-  """Changes a member by the rule; returns the event."""
-  member, others = job.member, job.store.members
-  snapshots = [other.snapshot for other in others]
-  found = rule.evolve(
-    job.store.rng,
-    job.index,
-    [snapshot and snapshot.fitness for snapshot in snapshots],
-    [snapshot.values if snapshot else {} for snapshot in snapshots],
-    job.population.rule,
-    must_copy,
-  )
-  own, other = snapshots[job.index], snapshots[found.opponent]
-  if found.is_copied:
-    member.parent, member.first_frame = other.slice, other.env_frames
-    member.donor = found.opponent
-    member.snapshot = dataclasses.replace(other, values=dict(other.values))
-  member.values = found.values
-  return dict(
-    event='evolve',
-    member=job.index,
-    opponent=found.opponent,
-    fitness=own and own.fitness,
-    opponent_fitness=other and other.fitness,
-    is_copied=found.is_copied,
-    next_parent=member.parent,
-    first_frame=member.first_frame,
-    values=found.values,
-    perturbed=found.perturbed,
-  )
-
-
-def _plan(job):
-  """Gives a member its next slice, counted from the checkpoint it goes on from.
-
-  Not from the frames that it had itself: a donor may be ahead or behind.
-  """
-  member, population = job.member, job.population
-  member.number += 1
-  member.num_failures = 0
-  member.until = min(
-    member.first_frame + population.slice_frames, population.total_frames
-  )
-
-
-def _fail(job, status, position):
-  """Notes a slice that did not get to its end; it is tried again."""
-  member, store = job.member, job.store
-  member.num_failures += 1
-  job.reason = schedule.why_status(status) or 'ended early'
-  last = process.last_lines(job.logdir, 1)
-  job.reason += f' ({last[0]})' if last else ''
-  events = [
-    dict(
-      event='failure',
-      member=job.index,
-      slice=store.slice_name(job.index),
-      env_frames=position.env_frames if position else 0,
-      reason=job.reason,
-    )
-  ]
-  job.state = 'waiting'
-  said = f'{job.name}: {job.reason}; {job.logdir}/log'
-  others = [m.snapshot for i, m in enumerate(store.members) if i != job.index]
-  if member.num_failures == MAX_FAILURES:
-    # As with a loss that is not finite: it will not get there by itself.
-    if all(others) and member.first_frame >= job.population.rule.burn_in_frames:
-      events.append(_evolve(job, must_copy=True))
-      _plan(job)
-      member.num_failures = MAX_FAILURES  # Of the copy none is forgiven.
-      said += f'; copies member {events[-1]["opponent"]}'
-    else:
-      job.state = 'failed'
-  elif member.num_failures > MAX_FAILURES:
-    job.state = 'failed'
-  store.commit(events)
-  _say(said)
-  if member.donor is not None:
-    _copy(job)
+    job_ends.fail(job, status, position)
 
 
 def _choose_best(stores):
@@ -411,7 +243,3 @@ def _choose_best(stores):
       ]
       store.best = fitnesses.index(max(fitnesses))
       store.commit([dict(event='end', best=store.best)])
-
-
-def _say(line):
-  print(f'{time.strftime("%H:%M:%S")} {line}', flush=True)

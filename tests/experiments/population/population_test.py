@@ -14,7 +14,7 @@ from absl.testing import absltest, parameterized
 from core import flags as core_flags
 from core.errors import UserError
 from experiments.population import __main__ as command
-from experiments.population import lineage, members, schedule, state
+from experiments.population import jobs, lineage, members, schedule, state
 from tests.experiments.population import member
 from tests.experiments.population.population_case import PopulationTestCase
 
@@ -27,7 +27,6 @@ class Here:
   """A process that is over when it starts: the member learns in this one."""
 
   pid = 0
-  num_failures = 0
 
   def __init__(self, arguments, *unused):
     from absl import flags
@@ -55,7 +54,9 @@ class InProcessTest(PopulationTestCase):
     self.enter_context(mock.patch('builtins.print'))
 
   def train(self, population, slots=1):
-    return schedule.train([population], str(self.folder / 'runs'), {}, slots, Here)
+    return schedule.train(
+      [population], str(self.folder / 'runs'), {}, slots, Here
+    )
 
   def history(self):
     """Returns the events without what differs from run to run."""
@@ -68,8 +69,8 @@ class InProcessTest(PopulationTestCase):
   def test_slices_evolve_after_the_burn_in_and_end(self):
     longer = dict(total_environment_frames=3200)
     population = self.population(longer, BURN_IN_FRAMES=801, NUM_MEMBERS=4)
-    jobs = self.train(population)
-    self.assertEqual({job.state for job in jobs}, {'done'})
+    found = self.train(population)
+    self.assertEqual({job.state for job in found}, {'done'})
     self.assert_whole(population)
     evolved = self.events('evolve')
     self.assertNotEmpty(evolved)
@@ -89,7 +90,7 @@ class InProcessTest(PopulationTestCase):
     self.assertEqual(fitnesses[end['best']], max(fitnesses))
 
   def test_killed_at_any_write_it_ends_as_if_it_had_not_been(self):
-    """Every 31st write of a file's content or name is the last of a launcher."""
+    """Every 31st write of a content or name is the last of a launcher."""
     population = self.population()
     calls = [0, 0]
     names = ('replace', 'rename', 'link', 'fsync', 'makedirs', 'truncate')
@@ -143,11 +144,11 @@ class InProcessTest(PopulationTestCase):
 
   def test_a_member_that_fails_for_ever_is_given_up(self):
     population = self.population(dict(fails_above=0.0))
-    jobs = self.train(population)
-    self.assertEqual({job.state for job in jobs}, {'failed'})
-    self.assertLen(self.events('failure'), 3 * schedule.MAX_FAILURES)
+    found = self.train(population)
+    self.assertEqual({job.state for job in found}, {'failed'})
+    self.assertLen(self.events('failure'), 3 * jobs.MAX_FAILURES)
     self.train(population)  # The next launch tries again.
-    self.assertLen(self.events('failure'), 6 * schedule.MAX_FAILURES)
+    self.assertLen(self.events('failure'), 6 * jobs.MAX_FAILURES)
 
   def test_lineage_that_does_not_agree_is_found(self):
     population = self.population()
@@ -158,7 +159,10 @@ class InProcessTest(PopulationTestCase):
     first = self.events('slice')[0]
     for old, new in (
       ('"env_frames": 800, "values"', '"env_frames": 800, "values"'),
-      (f'"entropy_cost": {first["values"]["entropy_cost"]}', '"entropy_cost": 0.1'),
+      (
+        f'"entropy_cost": {first["values"]["entropy_cost"]}',
+        '"entropy_cost": 0.1',
+      ),
     ):
       path.write_text(text.replace(old, new.ljust(len(old))))
       problems = lineage.check(population)
@@ -223,7 +227,9 @@ class ProcessesTest(PopulationTestCase):
     """Trains a population of which `count` times something is killed."""
     rng = random.Random(seed)
     changes = dict(SLICE_FRAMES=500, STAGES=({}, {'mode': 'test'}))
-    slow = dict(update_secs=0.05, total_environment_frames=500 * (2 + count // 3))
+    slow = dict(
+      update_secs=0.05, total_environment_frames=500 * (1 + count // 3)
+    )
     path = self.write_file(slow, **changes)
     population = self.population(slow, **changes)
     launcher = self.start(path)
