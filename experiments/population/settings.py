@@ -31,9 +31,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
-from core import flags as core_flags
+from core import flags
 from core.errors import UserError
 from core.run_config import ActorLearnerConfig
 from core.suites import tasks as suites
@@ -207,9 +205,9 @@ def _make(own, root, run):
     raise UserError('the first of STAGES must train')
   module = run.stages[0][1]
   config_class, presets = _config_of(module)
-  config = _resolve(config_class, presets, run.stages[0])
+  config = flags.config_of(config_class, presets, run.stages[0][2:])
   for stage in run.stages[1:]:
-    _resolve(config_class, presets, stage)
+    flags.config_of(config_class, presets, stage[2:])
   for name in ('stop_frames', 'population_slice'):
     if getattr(config, name):
       raise UserError(f'--{name} is of the slices: leave it out')
@@ -268,20 +266,6 @@ def _config_of(module):
     # A replay lies in the logdir beside the checkpoint: it cannot be copied.
     raise UserError(f'MODULE: {module} has no actors: only such have members')
   return config_class, presets
-
-
-def _resolve(config_class, presets, arguments):
-  """Returns the config that a command's flags ask for."""
-  values = flags.FlagValues()
-  core_flags.define(config_class, presets, values)
-  try:
-    rest = values(['', *arguments[2:]])
-  except flags.Error as error:
-    message = str(error).removeprefix('ERROR:: ').strip()
-    raise UserError(message) from error
-  if rest[1:]:
-    raise UserError(f'{rest[1]} is not a flag')
-  return core_flags.resolve(config_class, presets, values, [''])
 
 
 def _ranges(explored, config_class, module):

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from absl.testing import absltest, parameterized
 
-from core import flags as core_flags
+from core import flags
 from core.errors import UserError
 from experiments.population import __main__ as command
 from experiments.population import jobs, lineage, members, schedule, state
@@ -29,12 +29,7 @@ class Here:
   pid = 0
 
   def __init__(self, arguments, *unused):
-    from absl import flags
-
-    values = flags.FlagValues()
-    core_flags.define(member.Config, member.PRESETS, values)
-    values(['', *arguments[2:]])
-    config = core_flags.resolve(member.Config, member.PRESETS, values, [''])
+    config = flags.config_of(member.Config, member.PRESETS, arguments[2:])
     self._status = 0
     try:
       member.train(config)
