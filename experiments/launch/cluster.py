@@ -23,6 +23,9 @@ from experiments.launch import process, sweeps
 DEFAULT_SLOTS = 2
 _CONNECT_SECS = 5.0
 _PROBE_SECS = 60.0
+# Else Ray kills what a worker started when the worker ends: with the launcher
+# gone, a run would have no time for its checkpoint.
+_WORKER_ENVIRONMENT = {'RAY_kill_child_processes_on_worker_exit': '0'}
 _INSTALL = "--cluster=ray needs Ray: pip install 'ray[default]>=2.60,<2.61'"
 
 
@@ -102,7 +105,7 @@ def open_place(
       address=where.address,
       log_to_driver=False,
       logging_level='error',
-      runtime_env={'env_vars': {'PYTHONPATH': root}},
+      runtime_env={'env_vars': {**_WORKER_ENVIRONMENT, 'PYTHONPATH': root}},
     )
   except (ConnectionError, RuntimeError, ValueError) as error:
     reason = ' '.join(str(error).split())

@@ -36,6 +36,7 @@ README = multi_task_catch.README
 FIGURE = os.path.join('popart', f'{NAME}.png')
 FOLDER = os.path.join(recorded.RESULTS, 'popart', NAME)
 COMMAND = f'python -m experiments.popart.{NAME} --run'
+NOT_RUN = 'Not run yet: 72 runs of 1M frames, about 5.4 CPU-hours.'
 _TESTS = (('seed', 'member', 'episode', 'return', 'length'), ('agent', 'task'))
 _SLICES = (
   ('seed', 'member', 'first_frame', 'env_frames', 'fitness', 'is_best'),
@@ -125,7 +126,12 @@ def tuned_success() -> pd.DataFrame:
 
 
 def make_table() -> str:
-  """Returns a Markdown table: success per agent and scale, tuned and not."""
+  """Returns a Markdown table: success per agent and scale, tuned and not.
+
+  Where nothing is recorded yet, a sentence that says so.
+  """
+  if not os.path.exists(os.path.join(FOLDER, 'evaluation.csv')):
+    return NOT_RUN
   scales = [f'x {scale:g}' for scale in scaled_catch.SCALES]
   body = []
   for title, rows, unit in (
