@@ -133,23 +133,22 @@ class RayTest(LaunchTestCase):
       OVERRIDES={
         'slow': {'update_secs': 0.3, 'total_environment_frames': 3000}
       },
+      SEEDS=(1,),
       RESOURCES={'CPU': 1, 'special': 0.5},
     )
     arguments = (sweep, '--cluster=ray', f'--ray_address={address()}')
     launcher = self.start(*arguments)
-    run_dirs = [self.run_dir('slow', seed) for seed in (1, 2)]
-    for run_dir in run_dirs:
-      self.wait_for_rows(run_dir, 3)
+    run_dir = self.run_dir('slow', 1)
+    self.wait_for_rows(run_dir, 3)
     self.assertIsNone(launcher.poll())
     launcher.kill()
     launcher.wait()
-    self.assertIn('2 of 2 runs done', self.launch(*arguments))
-    for run_dir in run_dirs:
-      self.assertEqual(self.frames(run_dir), list(range(100, 3001, 100)))
-      # The first ended, by itself, before the second began.
-      words = [word for word, _, _ in self.events(run_dir)]
-      self.assertEqual(words, ['train', 'end'] * 2)
-      self.assertIn('launch: ', pathlib.Path(run_dir, 'log').read_text())
+    self.assertIn('1 of 1 runs done', self.launch(*arguments))
+    # The first went on from its checkpoint, and ended before the second began.
+    self.assertEqual(self.frames(run_dir), list(range(100, 3001, 100)))
+    words = [word for word, _, _ in self.events(run_dir)]
+    self.assertEqual(words, ['train', 'end'] * 2)
+    self.assertIn('launch: ', pathlib.Path(run_dir, 'log').read_text())
 
 
 class RayPopulationTest(PopulationTestCase):
