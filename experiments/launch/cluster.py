@@ -205,22 +205,22 @@ def _probe(ray, nodes, logdir, root):
   task = ray.remote(num_cpus=0)(look)
   needed = (sys.executable, os.path.join(root, 'experiments', 'launch'))
   try:
-    asked = {
-      node['NodeManagerHostname']: task.options(
+    asked = [
+      task.options(
         scheduling_strategy=NodeAffinitySchedulingStrategy(
           node['NodeID'], soft=False
         )
       ).remote(os.path.abspath(path), word, needed)
       for node in nodes
-    }
+    ]
     problems = []
-    for host, reference in asked.items():
+    for node, reference in zip(nodes, asked, strict=True):
       try:
         answer = ray.get(reference, timeout=_PROBE_SECS)
       except ray.exceptions.RayError as error:
         answer = f'no answer ({type(error).__name__})'
       if answer:
-        problems.append(f'{host}: {answer}')
+        problems.append(f'{node["NodeManagerHostname"]}: {answer}')
   finally:
     with contextlib.suppress(OSError):
       os.remove(path)

@@ -282,6 +282,37 @@ class ProcessesTest(PopulationTestCase):
     self.assertFalse(self.logdir.exists())
 
 
+class CatchTest(PopulationTestCase):
+  timeout_secs = 600
+
+  @pytest.mark.slow
+  def test_real_members(self):
+    tiny = dict(preset='debug', total_environment_frames=400)
+    tiny |= dict(num_environments=4, batch_size=4, unroll_length=5)
+    changes = dict(
+      MODULE='impala.experiment',
+      OVERRIDES={'fast': {**tiny, 'actor_mode': 'sync', 'xla': 'off'}},
+      STAGES=({}, {'mode': 'test', 'test_num_episodes': 2}),
+      NUM_MEMBERS=2,
+      SLICE_FRAMES=200,
+      BURN_IN_FRAMES=200,
+      MARGIN=0.0,
+    )
+    path = self.write_file(**changes)
+    self.launch(path, '--slots=2')
+    slices = self.events('slice')
+    self.assertLen(slices, 4)
+    self.assertEqual([e['env_frames'] for e in slices], [200, 200, 400, 400])
+    self.assertEmpty(lineage.check(self.population(**changes)))
+    for member in range(2):
+      found = members.position(str(self.logdir / f'member_{member:02d}'))
+      self.assertLen(found.lineage, 2)
+      path = self.logdir / f'member_{member:02d}' / 'updates.csv'
+      frames = [int(row.split(',')[1]) for row in path.read_text().split()[1:]]
+      self.assertEqual(frames, list(range(20, 401, 20)))
+    self.assertLen(list(self.logdir.glob('member_*/evaluation.csv')), 1)
+
+
 class CommandTest(PopulationTestCase):
   def run_command(self, *arguments):
     """Returns the error that the command ends with, or what it prints."""
