@@ -304,10 +304,10 @@ class CatchTest(PopulationTestCase):
     self.assertLen(slices, 4)
     self.assertEqual([e['env_frames'] for e in slices], [200, 200, 400, 400])
     self.assertEmpty(lineage.check(self.population(**changes)))
-    for member in range(2):
-      found = members.position(str(self.logdir / f'member_{member:02d}'))
+    for name in ('member_00', 'member_01'):
+      found = members.position(str(self.logdir / name))
       self.assertLen(found.lineage, 2)
-      path = self.logdir / f'member_{member:02d}' / 'updates.csv'
+      path = self.logdir / name / 'updates.csv'
       frames = [int(row.split(',')[1]) for row in path.read_text().split()[1:]]
       self.assertEqual(frames, list(range(20, 401, 20)))
     self.assertLen(list(self.logdir.glob('member_*/evaluation.csv')), 1)
