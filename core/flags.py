@@ -128,7 +128,7 @@ def config_of(
   values = flags.FlagValues()
   define(config_class, presets, values)
   _parse(['', *arguments], values)
-  return resolve(config_class, presets, values, [''])
+  return resolve(config_class, presets, values, ['', *arguments])
 
 
 def announce(

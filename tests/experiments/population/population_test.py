@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import random
+import re
+import shutil
 import signal
 import time
 from unittest import mock
@@ -27,11 +29,16 @@ class Here:
   """A process that is over when it starts: the member learns in this one."""
 
   pid = 0
+  broken = 'none'  # Pattern of the slices whose training fails.
 
   def __init__(self, arguments, *unused):
     config = flags.config_of(member.Config, member.PRESETS, arguments[2:])
     self._status = 0
+    with open(os.path.join(config.logdir, 'log'), 'a') as log:
+      log.write(f'slice {config.population_slice.partition("/")[2]}\n')
     try:
+      if re.search(self.broken, config.population_slice):
+        raise UserError('broken')
       member.train(config)
     except UserError:
       self._status = 1
@@ -85,40 +92,48 @@ class InProcessTest(PopulationTestCase):
     self.assertEqual(fitnesses[end['best']], max(fitnesses))
 
   def test_killed_at_any_write_it_ends_as_if_it_had_not_been(self):
-    """Every 31st write of a content or name is the last of a launcher."""
+    """Each kind of write about the first copy is the last of a launcher."""
     population = self.population()
-    calls = [0, 0]
-    names = ('replace', 'rename', 'link', 'fsync', 'makedirs', 'truncate')
-    originals = {name: getattr(os, name) for name in names}
+    calls, fatal = [], [0]
+    originals = {
+      name: getattr(os, name) for name in ('replace', 'rename', 'link')
+    }
 
-    def counted(name):
-      def call(*arguments, **options):
-        calls[0] += 1
-        if calls[0] == calls[1]:
+    def recorded(name):
+      def call(source, target, **options):
+        calls.append((name, re.sub(r'\d+', '', os.path.basename(target))))
+        if len(calls) == fatal[0]:
           raise Killed
-        found = originals[name](*arguments, **options)
-        if -calls[0] == calls[1]:
+        originals[name](source, target, **options)
+        if len(calls) == -fatal[0]:
           raise Killed
-        return found
 
       return call
 
-    with mock.patch.multiple(os, **{name: counted(name) for name in names}):
+    with mock.patch.multiple(
+      os, **{name: recorded(name) for name in originals}
+    ):
       self.train(population)
-      whole, total = self.history(), calls[0]
-      self.assertIn(True, [e.get('is_copied') for e in whole])
-      num_killed = 0
-      for number in range(1, total, 31):
-        self.logdir.rename(self.folder / f'earlier_{number}')
-        calls[:] = 0, number * (-1) ** number  # Before the call, or after it.
-        with self.assertRaises(Killed):
+      whole, whole_calls = self.history(), list(calls)
+      copy = whole_calls.index(('rename', 'member_'))
+      kinds = dict.fromkeys(whole_calls)
+      for number, kind in enumerate(whole_calls, 1):
+        if kinds[kind] is None or number <= copy + 1:
+          kinds[kind] = number
+      self.assertGreater(len(kinds), 8)
+      for kind, number in kinds.items():
+        for fatal[0] in (number, -number):  # Before the write, or after it.
+          shutil.rmtree(self.logdir)
+          calls.clear()
+          with self.assertRaises(Killed):
+            self.train(population)
+          fatal[0] = 0
           self.train(population)
-        num_killed += 1
-        calls[:] = 0, 0
-        self.train(population)
-        self.assertEqual(self.history(), whole, number)
-        self.assert_whole(population)
-    self.assertGreater(num_killed, 5)
+          self.assertEqual(self.history(), whole, (kind, number))
+          self.assert_whole(population)
+          for i in range(population.num_members):
+            log = pathlib.Path(population.member_logdir(i), 'log').read_text()
+            self.assertStartsWith(log, f'slice {i}/0\n')
 
   def test_a_member_whose_training_fails_takes_anothers_place(self):
     population = self.population(
@@ -136,6 +151,17 @@ class InProcessTest(PopulationTestCase):
     self.assertEqual(
       [f['slice'] for f in failures[:3]], [failures[0]['slice']] * 3
     )
+
+  def test_a_copy_that_fails_too_is_given_up(self):
+    population = self.population()
+    with mock.patch.object(Here, 'broken', '/1/[1-9]'):
+      found = self.train(population)
+    states = [job.state for job in found]
+    self.assertEqual(states, ['done', 'failed', 'done'])
+    failures = [e['slice'].partition('/')[2] for e in self.events('failure')]
+    self.assertEqual(failures, ['1/1', '1/1', '1/1', '1/2'])
+    self.train(population)
+    self.assert_whole(population)
 
   def test_a_member_that_fails_for_ever_is_given_up(self):
     population = self.population(dict(fails_above=0.0))

@@ -70,6 +70,11 @@ class SettingsTest(PopulationTestCase):
       'entropy_cost, learning_rate$',
     ),
     ('constant', dict(SLICE_FRAME=3), 'SLICE_FRAME is not .*SLICE_FRAMES'),
+    (
+      'flag_of_no_test',
+      dict(flags=dict(log_updates=2), STAGES=({}, {'mode': 'test'})),
+      '--log_updates does nothing with --mode=test',
+    ),
     ('test_first', dict(STAGES=({'mode': 'test'},)), 'must train'),
     ('flag', dict(flags=dict(colour='red')), "Unknown command line flag 'col"),
     (
