@@ -163,7 +163,6 @@ class Store:
     try:
       os.makedirs(self.population.logdir, exist_ok=True)
       with open(self.log_path, 'ab') as file:
-        file.truncate(self._log_bytes)
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
