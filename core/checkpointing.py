@@ -110,7 +110,7 @@ def restore_latest(
   reasons = []
   for path, following in itertools.zip_longest(paths, paths[1:]):
     try:
-      arrays, metadata = _read(path)
+      arrays, metadata = read(path)
       check(metadata)
       return arrays, metadata, path
     # Reading raises anything, depending on the byte that is wrong.
@@ -125,6 +125,64 @@ def restore_latest(
       'move them away to start anew'
     )
   return None
+
+
+def latest_metadata(directory: str) -> tuple[dict[str, Any], str] | None:
+  """Return what the newest checkpoint says of itself; its arrays are not read.
+
+  Args:
+    directory: folder of checkpoints; it may be missing.
+
+  Returns:
+    (metadata, path) of the newest one whose metadata can be read; None if there
+    is none.
+  """
+  for _, path in reversed(_find(directory)):
+    # Reading raises anything, depending on the byte that is wrong.
+    with contextlib.suppress(Exception):
+      return read_metadata(path), path
+  return None
+
+
+def read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Return the arrays and the metadata of a checkpoint.
+
+  Raises:
+    Exception: of any kind, if the file is damaged.
+  """
+  arrays = {}
+  with zipfile.ZipFile(path) as archive:
+    for entry in archive.namelist():
+      # Whole entries: the checksum is compared at their very end only.
+      data = io.BytesIO(archive.read(entry))
+      name = entry.removesuffix('.npy')
+      arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
+  if _METADATA not in arrays:
+    raise ValueError('it has no metadata')
+  text = arrays.pop(_METADATA).item()
+  metadata = json.loads(text)
+  if not isinstance(metadata, dict):
+    raise ValueError('its metadata is not an object')
+  checksum = arrays.pop(_CHECKSUM, None)
+  if checksum is not None and checksum.item() != _checksum(text):
+    raise ValueError('its metadata does not fit its checksum')
+  return arrays, metadata
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+  """Return the metadata of a checkpoint.
+
+  Raises:
+    Exception: of any kind, if the file is damaged.
+  """
+  with zipfile.ZipFile(path) as archive:
+    texts = {
+      name: _read_array(archive, name) for name in (_METADATA, _CHECKSUM)
+    }
+  text = texts[_METADATA].item()
+  if texts[_CHECKSUM].item() != _checksum(text):
+    raise ValueError('its metadata does not fit its checksum')
+  return json.loads(text)
 
 
 def check_config(
@@ -201,24 +259,9 @@ def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray):
     np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  arrays = {}
-  with zipfile.ZipFile(path) as archive:
-    for entry in archive.namelist():
-      # Whole entries: the checksum is compared at their very end only.
-      data = io.BytesIO(archive.read(entry))
-      name = entry.removesuffix('.npy')
-      arrays[name] = np.lib.format.read_array(data, allow_pickle=False)
-  if _METADATA not in arrays:
-    raise ValueError('it has no metadata')
-  text = arrays.pop(_METADATA).item()
-  metadata = json.loads(text)
-  if not isinstance(metadata, dict):
-    raise ValueError('its metadata is not an object')
-  checksum = arrays.pop(_CHECKSUM, None)
-  if checksum is not None and checksum.item() != _checksum(text):
-    raise ValueError('its metadata does not fit its checksum')
-  return arrays, metadata
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+  data = io.BytesIO(archive.read(name + '.npy'))
+  return np.lib.format.read_array(data, allow_pickle=False)
 
 
 def _checksum(text: str) -> str:

@@ -112,6 +112,25 @@ def resolve(
   return config
 
 
+def config_of(
+  config_class: type, presets: Mapping[str, Any], arguments: Sequence[str]
+) -> Any:
+  """Return the config that a command would run with, without running it.
+
+  Args:
+    config_class: as for `define`.
+    presets: as for `define`.
+    arguments: the flags of its command line.
+
+  Raises:
+    UserError: as the command itself.
+  """
+  values = flags.FlagValues()
+  define(config_class, presets, values)
+  _parse(['', *arguments], values)
+  return resolve(config_class, presets, values, ['', *arguments])
+
+
 def announce(
   config: Any,
   presets: Mapping[str, Any],
@@ -175,10 +194,12 @@ class _IntegerParser(flags.IntegerParser):
     return int(number)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(
+  argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> list[str]:
   _refuse_pipes(argv[1:], set())
   try:
-    rest = flags.FLAGS(argv)
+    rest = flag_values(argv)
   except flags.Error as error:
     message = str(error).removeprefix('ERROR:: ')
     raise UserError(message.strip() + ' (--help lists the flags)') from error

@@ -85,6 +85,17 @@ class RunConfig(SuiteOptions):
     changes_play=True,
   )
 
+  # A population.
+  population_slice: str = field(
+    '',
+    'Given by experiments.population: the slice of a member that this is. The '
+    'fields that a population explores may then differ from the checkpoint, '
+    'which keeps the slices that it descends from.',
+    modes=('train',),
+    may_change=True,
+    changes_learning=False,
+  )
+
   # Records.
   log_updates: int = field(
     1,

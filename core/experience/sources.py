@@ -60,7 +60,9 @@ def make_source(
       source = AsyncSource(config, actors, timer, num_updates)
     else:
       source = SyncSource(config, actors[0])
-      if resume and resume['config'].get('actor_mode') == 'sync':
+      # A member of a population that copied another begins episodes of its own.
+      has_source = resume and resume['source']
+      if has_source and resume['config'].get('actor_mode') == 'sync':
         _restore(source, {**resume['source'], 'arrays': resume['arrays']})
     built.pop_all()
   return source

@@ -10,6 +10,7 @@ from core import checkpointing
 from core.errors import UserError
 from core.experience.timing import Timer
 from core.run_config import ActorLearnerConfig
+from core.training import resume
 from core.types import Episode, Unroll
 
 
@@ -28,6 +29,7 @@ class Learner:
     self.env_frames = 0
     self.num_updates = 0
     self._config = config
+    self._lineage: list[dict[str, Any]] = []
 
   def step(
     self, batch: Unroll
@@ -110,14 +112,16 @@ class Learner:
       )
     return episodes
 
-  def get_state(self) -> dict[str, int]:
-    """Returns the counters."""
-    return dict(env_frames=self.env_frames, num_updates=self.num_updates)
+  def get_state(self) -> dict[str, Any]:
+    """Returns the counters, and of a population's member the lineage."""
+    state = dict(env_frames=self.env_frames, num_updates=self.num_updates)
+    return {**state, 'lineage': self._lineage} if self._lineage else state
 
   def set_state(self, state: dict[str, Any]) -> None:
-    """Goes on from `get_state`; an empty dict changes nothing."""
+    """Goes on from `get_state`; an empty dict is that of a new run."""
     self.env_frames = state.get('env_frames', 0)
     self.num_updates = state.get('num_updates', 0)
+    self._lineage = resume.extend_lineage(self._config, state)
 
   def _check_finite(self, metrics):
     for name in ('total_loss', 'gradient_norm'):

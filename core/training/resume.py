@@ -46,16 +46,13 @@ def save(
   )
 
 
-def restore(
-  config: RunConfig, agent: Any, is_explored: bool = False
-) -> dict[str, Any]:
+def restore(config: RunConfig, agent: Any) -> dict[str, Any]:
   """Loads the newest checkpoint into the agent.
 
   Args:
-    config: must equal the checkpoint's but for fields that may change.
+    config: must equal the checkpoint's but for fields that may change; with a
+      population_slice, also but for those that a population explores.
     agent: whose variables are set.
-    is_explored: whether a population may have changed, since the checkpoint,
-      the fields that it explores.
 
   Returns:
     The checkpoint's metadata, with `arrays` beside it; empty without one.
@@ -69,12 +66,39 @@ def restore(
     return {}
   arrays, metadata, path = restored
   may_change = configs.names(config, may_change=True)
-  if is_explored:
+  if config.population_slice:
     may_change |= configs.names(config, explored=True)
   _check_config(config, metadata['config'], may_change)
   load_variables(agent, arrays)
   print(f'resuming {path} at frame {metadata["env_frames"]:,}', flush=True)
   return {**metadata, 'arrays': arrays}
+
+
+def extend_lineage(
+  config: RunConfig, state: dict[str, Any]
+) -> list[dict[str, Any]]:
+  """Returns the slices of a population that a run's checkpoints descend from.
+
+  Args:
+    config: of the run.
+    state: from `restore`.
+
+  Returns:
+    From the first slice to the run's own: `slice`, its name; `first_frame`, at
+    which it began; `explored`, the values of the fields that a population may
+    explore. Empty for a run of no population.
+  """
+  lineage = state.get('lineage', [])
+  name = config.population_slice
+  if not name or (lineage and lineage[-1]['slice'] == name):
+    return lineage
+  explored = sorted(configs.names(config, explored=True))
+  own = dict(
+    slice=name,
+    first_frame=state.get('env_frames', 0),
+    explored={field: getattr(config, field) for field in explored},
+  )
+  return [*lineage, own]
 
 
 def check_played(config: RunConfig, saved: dict[str, Any]) -> None:

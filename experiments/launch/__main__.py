@@ -4,6 +4,7 @@
     ... --dry_run        # prints the commands
     ... --estimate       # frames, hours and memory, by a short benchmark
     ... --max_parallel=4
+    ... --cluster=ray --ray_address=HEAD:6379   # on the machines of a cluster
 
 The same command goes on after Ctrl-C, a kill or a failure: stages that are done
 are not run again, killed runs resume from their checkpoints, failed ones are
@@ -14,7 +15,7 @@ import argparse
 import sys
 
 from core.errors import UserError
-from experiments.launch import estimate, process, schedule, sweeps
+from experiments.launch import cluster, estimate, process, schedule, sweeps
 from experiments.launch.display import Display
 
 
@@ -22,7 +23,9 @@ def _parse_arguments():
   parser = argparse.ArgumentParser(description='Run a sweep.')
   parser.add_argument('sweep', help='Python file of constants')
   parser.add_argument(
-    '--max_parallel', type=int, default=2, help='runs at once'
+    '--max_parallel',
+    type=int,
+    help='runs at once (2; as many as a cluster has room for)',
   )
   parser.add_argument('--dry_run', action='store_true', help='print commands')
   parser.add_argument('--estimate', action='store_true', help='state the cost')
@@ -31,8 +34,9 @@ def _parse_arguments():
     action='store_true',
     help='try failed runs once more at the end of this launch',
   )
+  cluster.add_arguments(parser)
   arguments = parser.parse_args()
-  if arguments.max_parallel < 1:
+  if arguments.max_parallel is not None and arguments.max_parallel < 1:
     raise UserError('--max_parallel must be at least 1')
   return arguments
 
@@ -56,11 +60,14 @@ def main() -> None:
       _print_commands(sweep)
       return
     if arguments.estimate:
-      estimate.show(sweep, arguments.max_parallel)
+      num_copies = arguments.max_parallel or cluster.DEFAULT_SLOTS
+      estimate.show(sweep, num_copies)
       return
-    with Display() as display:
+    where = cluster.where_of(arguments)
+    opened = cluster.open_place(where, sweep, arguments.max_parallel)
+    with opened as place, Display() as display:
       jobs = schedule.launch(
-        sweep, arguments.max_parallel, arguments.retry_failed, display
+        sweep, place.slots, arguments.retry_failed, display, place.start
       )
   except UserError as error:
     sys.exit(f'error: {error}')

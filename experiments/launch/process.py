@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import psutil
 
@@ -130,6 +131,7 @@ def start(
   logdir: str,
   environment: Mapping[str, str],
   name: str,
+  held: Sequence[int] = (),
 ) -> subprocess.Popen:
   """Starts a stage of a run, which ends when this process ends.
 
@@ -145,6 +147,7 @@ def start(
     logdir: of the run; the output is appended to <logdir>/log.
     environment: variables beside this process's own.
     name: of the stage, for the log.
+    held: file descriptors that it holds too, to the end of its life.
 
   Returns:
     The process, leader of a session of its own: a terminal's Ctrl-C reaches the
@@ -162,14 +165,38 @@ def start(
       stderr=subprocess.STDOUT,
       env={**os.environ, **environment},
       start_new_session=True,
+      pass_fds=tuple(held),
       preexec_fn=functools.partial(
         _end_with_parent, ctypes.CDLL(None).prctl, os.getpid()
       ),
     )
 
 
-def end_children(process: subprocess.Popen) -> None:
+@contextlib.contextmanager
+def only_one(logdir: str) -> Iterator[int]:
+  """Waits until no process that holds the logdir is left, then holds it.
+
+  For machines that do not see each other's processes: one whose launcher, or
+  whose machine's connection, was lost may still be writing its checkpoint.
+
+  Args:
+    logdir: of a run; created if need be.
+
+  Yields:
+    A file descriptor: as long as a process has it, others wait.
+  """
+  path = os.path.join(logdir, 'process.lock')
+  refuse_pipe(path)
+  os.makedirs(logdir, exist_ok=True)
+  with open(path, 'a') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield file.fileno()
+
+
+def end_children(process: Any) -> None:
   """Kills what a run that was killed has left, such as its environments."""
+  if not process.pid:  # On another machine, which does so itself.
+    return
   try:
     os.killpg(process.pid, signal.SIGKILL)
   except (ProcessLookupError, PermissionError):

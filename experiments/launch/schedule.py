@@ -3,9 +3,9 @@
 import dataclasses
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from core.errors import UserError
 from core.interrupt import Interrupt
@@ -25,7 +25,8 @@ class Job:
     run: what to do.
     disk_state: what launch.json says.
     state: waiting, running, done or failed.
-    process: at work; None for one that an earlier launcher started.
+    process: at work, as of `process.start`; None for one that an earlier
+      launcher started.
     started: time.monotonic() of its start.
     num_failures: of this launch.
     reason: why it failed.
@@ -34,7 +35,7 @@ class Job:
   run: sweeps.PlannedRun
   disk_state: process.State
   state: str = 'waiting'
-  process: subprocess.Popen | None = None
+  process: Any = None
   started: float = 0.0
   num_failures: int = 0
   reason: str = ''
@@ -50,6 +51,7 @@ def launch(
   max_parallel: int,
   retry_failed: bool,
   display: Display,
+  start: Callable[..., Any] = process.start,
 ) -> list[Job]:
   """Runs what is not done; returns when nothing is left or after Ctrl-C.
 
@@ -58,6 +60,7 @@ def launch(
     max_parallel: processes at once.
     retry_failed: try a failed run once more when no other waits.
     display: shows the states.
+    start: starts a process, as `process.start`.
 
   Returns:
     All jobs; those that still wait were interrupted.
@@ -74,9 +77,9 @@ def launch(
           _poll(job, interrupt.requested)
       if interrupt.requested and not was_interrupted:
         was_interrupted = True
-        _pass_on(jobs)
+        pass_on(jobs)
       if not interrupt.requested:
-        _start_waiting(sweep, jobs, max_parallel, retry_failed)
+        _start_waiting(sweep, jobs, max_parallel, retry_failed, start)
       display.update(jobs)
       # One of an earlier launcher is ending anyhow; the next launch finds it.
       if not any(
@@ -140,7 +143,7 @@ def _find(run):
   return job
 
 
-def _start_waiting(sweep, jobs, max_parallel, retry_failed):
+def _start_waiting(sweep, jobs, max_parallel, retry_failed, start):
   """Starts runs as long as fewer than max_parallel are at work."""
   num_running = sum(job.state == 'running' for job in jobs)
   waiting = [job for job in jobs if job.state == 'waiting']
@@ -149,14 +152,14 @@ def _start_waiting(sweep, jobs, max_parallel, retry_failed):
       job for job in jobs if job.state == 'failed' and job.num_failures < 2
     ]
   for job in waiting[: max(0, max_parallel - num_running)]:
-    _start(sweep, job)
+    _start(sweep, job, start)
 
 
-def _start(sweep, job):
+def _start(sweep, job, start):
   run, stage = job.run, job.stage
   try:
     os.makedirs(run.logdir, exist_ok=True)
-    job.process = process.start(
+    job.process = start(
       run.stages[stage],
       run.logdir,
       sweep.environment,
@@ -201,13 +204,18 @@ def _poll(job, is_interrupted):
 
 def _why_not_done(run, stage, status):
   """Returns why a stage that ended is not done, None if it is."""
-  if status < 0:
-    return f'killed by {signal.Signals(-status).name}'
   if status:
-    return f'exit status {status}'
+    return why_status(status)
   if run.modes[stage] != 'train':
     return None
   return missing_frames(run.logdir)
+
+
+def why_status(status: int) -> str | None:
+  """Returns what a process's status says; None if that is success."""
+  if status < 0:
+    return f'killed by {signal.Signals(-status).name}'
+  return f'exit status {status}' if status else None
 
 
 def missing_frames(logdir: str) -> str | None:
@@ -234,7 +242,7 @@ def missing_frames(logdir: str) -> str | None:
   return f'ended early, at frame {frames:,} of {run.total:,}'
 
 
-def _pass_on(jobs):
+def pass_on(jobs: Sequence[Any]) -> None:
   """Asks the runs to write a checkpoint and end.
 
   Not those of an earlier launcher: its death told them so already, and a second

@@ -7,6 +7,7 @@
     LOGDIR = 'runs/my_sweep'
     STAGES = ({}, {'mode': 'test', 'test_num_episodes': 30})  # Optional.
     ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1'}  # Optional.
+    RESOURCES = {'CPU': 2, 'GPU': 1}  # Optional: of a run, on a cluster.
 
 Every setting of OVERRIDES is run with every seed; a setting's `flagfile` stands
 for FLAGFILE, and `{seed}` in a value for the run's seed, as in the logdir of
@@ -29,7 +30,7 @@ from core.errors import UserError
 from core.files import refuse_pipe
 
 REQUIRED = ('MODULE', 'FLAGFILE', 'OVERRIDES', 'SEEDS', 'LOGDIR')
-OPTIONAL = {'STAGES': ({},), 'ENVIRONMENT': {}}
+OPTIONAL = {'STAGES': ({},), 'ENVIRONMENT': {}, 'RESOURCES': {'CPU': 1}}
 
 _RESERVED = ('seed', 'logdir')  # Of every run by the sweep itself.
 _FOLDER = re.compile(r'(?!\.)[\w=.,+-]{1,200}')  # File systems end at 255.
@@ -55,6 +56,7 @@ class Sweep:
   logdir: str
   environment: Mapping[str, str]
   runs: tuple[PlannedRun, ...]
+  resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def read(path: str) -> Sweep:
@@ -71,9 +73,9 @@ def read(path: str) -> Sweep:
     UserError: the file cannot be read; a constant is missing, malformed or
       unknown; or two settings have the same name.
   """
-  constants = _read_constants(path)
+  constants = read_constants(path)
   try:
-    return _parse(constants)
+    return parse(constants)
   except UserError as error:
     raise UserError(f'{path}: {error}') from error
 
@@ -101,7 +103,16 @@ def show_command(sweep: Sweep, arguments: Sequence[str]) -> str:
   return ' '.join([*variables, shlex.join(['python', *arguments])])
 
 
-def _read_constants(path):
+def read_constants(path: str, what: str = 'a sweep file') -> dict[str, Any]:
+  """Returns the constants of a Python file.
+
+  Args:
+    path: of the file.
+    what: the file should be, for the message.
+
+  Raises:
+    UserError: it cannot be read or run.
+  """
   refuse_pipe(path)
   try:
     variables = runpy.run_path(path)
@@ -112,7 +123,7 @@ def _read_constants(path):
     line = getattr(error, 'lineno', None)
     where = f'{path}:{line}' if line else path
     reason = f'{type(error).__name__}: {error}'
-    raise UserError(f'{where} is not a sweep file: {reason}') from error
+    raise UserError(f'{where} is not {what}: {reason}') from error
   return {
     name: value
     for name, value in variables.items()
@@ -120,7 +131,12 @@ def _read_constants(path):
   }
 
 
-def _parse(constants):
+def parse(constants: Mapping[str, Any]) -> Sweep:
+  """Returns the sweep that constants describe.
+
+  Raises:
+    UserError: as `read`.
+  """
   for name in constants:
     if name not in (*REQUIRED, *OPTIONAL):
       close = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), 1)
@@ -146,7 +162,8 @@ def _parse(constants):
     for name, setting in settings.items()
   ]
   environment = _environment(values['ENVIRONMENT'])
-  return Sweep(values['LOGDIR'], environment, tuple(runs))
+  resources = _resources(values['RESOURCES'])
+  return Sweep(values['LOGDIR'], environment, tuple(runs), resources)
 
 
 def _make_run(values, name, setting, stages, seed):
@@ -232,6 +249,17 @@ def _environment(environment):
       f'ENVIRONMENT must be a dict of strings, not {environment!r}'
     )
   return dict(environment)
+
+
+def _resources(resources):
+  if not isinstance(resources, Mapping) or not all(
+    isinstance(name, str) and type(amount) in (int, float) and amount > 0
+    for name, amount in resources.items()
+  ):
+    raise UserError(
+      f'RESOURCES must be a dict of amounts above 0, not {resources!r}'
+    )
+  return dict(resources)
 
 
 def _check_module(name):

@@ -4,7 +4,11 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from experiments.popart import atari_unclipped_small, multi_task_catch
+from experiments.popart import (
+  atari_unclipped_small,
+  multi_task_catch,
+  tuned_catch,
+)
 from experiments.speed import table as speed_table
 from experiments.tables import markdown, summaries
 
@@ -32,7 +36,7 @@ def list_texts() -> list[Generated]:
     Generated(own, 'compute', summaries.compute_text),
     Generated('README.md', 'gpu', speed_table.recorded_table),
   ]
-  for script in (multi_task_catch, atari_unclipped_small):
+  for script in (multi_task_catch, tuned_catch, atari_unclipped_small):
     texts.append(Generated(script.README, script.NAME, script.make_table))
   return texts
 

@@ -71,6 +71,16 @@ class SaveTest(CheckpointingTest):
     self.assertEqual(restored_path, path)
     self.assertEqual(self.warnings, [])
 
+  def test_metadata_alone(self):
+    self.assertIsNone(checkpointing.latest_metadata(self.folder))
+    path, newest = self.save(10), self.save(20)
+    metadata, found = checkpointing.latest_metadata(self.folder)
+    self.assertEqual((metadata['env_frames'], found), (20, newest))
+    with open(newest, 'r+b') as file:
+      file.truncate(100)
+    metadata, found = checkpointing.latest_metadata(self.folder)
+    self.assertEqual((metadata['env_frames'], found), (10, path))
+
   def test_numpy_reads_the_file(self):
     with np.load(self.save(10), allow_pickle=False) as archive:
       np.testing.assert_array_equal(archive['weights/0'], ARRAYS['weights/0'])

@@ -20,6 +20,11 @@ from tests.core.training.reference_runs import (
 )
 
 
+def member_of(config, name='0/1'):
+  """Returns the config of a slice of a population's member."""
+  return dataclasses.replace(config, population_slice=name)
+
+
 class ResumeTest(RunsTest):
   @parameterized.named_parameters(
     ('plain', 'plain', 23),
@@ -151,7 +156,7 @@ class RestoreTest(RunsTest):
       'config: entropy_cost was 0.01, is 0.1, learning_rate was 0.0006, is 0.5',
     ):
       resume.restore(explored, agent)
-    state = resume.restore(explored, agent, is_explored=True)
+    state = resume.restore(member_of(explored), agent)
     self.assertEqual((state['env_frames'], state['num_updates']), (20, 1))
     for name, variable in agent.variables().items():
       np.testing.assert_array_equal(state['arrays'][f'agent/{name}'], variable)
@@ -165,7 +170,34 @@ class RestoreTest(RunsTest):
     with self.assertRaisesRegex(
       UserError, 'another config: discounting was 0.99, is 0.5; give the old'
     ):
-      resume.restore(other, agent, is_explored=True)
+      resume.restore(member_of(other), agent)
+
+  def test_a_checkpoint_holds_the_slices_that_it_descends_from(self):
+    first = member_of(self.config, '0/0')
+    runs.train(first)
+    rates = (0.0006, 0.5)
+    second = dataclasses.replace(
+      first, population_slice='1/1', learning_rate=rates[1], stop_frames=60
+    )
+    for stop_frames in (40, 60):  # Interrupted once: one slice all the same.
+      runs.train(dataclasses.replace(second, stop_frames=stop_frames))
+    lineage = runs.restore(second)[1]['lineage']
+    found = [(entry['slice'], entry['first_frame']) for entry in lineage]
+    self.assertEqual(found, [('0/0', 0), ('1/1', 20)])
+    for entry, rate in zip(lineage, rates, strict=True):
+      self.assertEqual(entry['explored']['learning_rate'], rate)
+      self.assertLen(entry['explored'], 4)
+    runs.train(dataclasses.replace(second, population_slice='', stop_frames=80))
+    self.assertEqual(runs.restore(second)[1]['lineage'], lineage)
+
+  def test_episodes_begin_anew_without_the_state_of_the_source(self):
+    runs.train(self.config)
+    arrays, metadata = runs.restore(self.config)
+    agent = {n: a for n, a in arrays.items() if n.startswith('agent/')}
+    directory = checkpointing.directory_of(self.config.logdir)
+    checkpointing.save(directory, 20, agent, {**metadata, 'source': {}}, keep=1)
+    longer = dataclasses.replace(self.config, stop_frames=40)
+    self.assertEqual(runs.train(longer), 40)
 
   def test_a_field_that_is_younger_than_the_checkpoint(self):
     runs.train(self.config)
