@@ -7,7 +7,7 @@ from core.device import Device
 from core.evaluation import evaluate
 from core.run_config import RunConfig
 from core.suites.tasks import Tasks, describe_spec
-from core.training import benchmark
+from core.training import benchmark, run_info
 from core.training import train as actor_learner
 
 
@@ -34,8 +34,11 @@ def run(
   for suite in dict.fromkeys(tasks.suites):
     if line := suite.protocol_line(suite.protocol(config)):
       print(line, flush=True)
-  agent = make_agent(config, env_spec, Device.from_config(config))
-  if config.mode == 'train':
+  device = Device.from_config(config, run_info.git_commit())
+  agent = make_agent(config, env_spec, device)
+  if config.mode == 'train' and device.gang.count > 1:
+    actor_learner.train(config, agent, tasks, device.gang)
+  elif config.mode == 'train':
     train(config, agent, tasks)
   elif config.mode == 'test':
     evaluate.test(config, agent, tasks)

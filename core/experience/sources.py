@@ -21,6 +21,8 @@ from core.suites.tasks import Tasks, assign_tasks
 from core.types import Unroll
 from core.unrolls import Batcher, take_turns
 
+_SEEDS_PER_ACTOR = 10_007
+
 
 def make_actor(
   config: ActorLearnerConfig,
@@ -90,7 +92,8 @@ def first_seed(run_seed: int, index: int, seed_offset: int) -> int:
     index: number of the actor.
     seed_offset: of a resumed run.
   """
-  seed = (1_000_003 * run_seed + 10_007 * index + seed_offset) % 2**30
+  seed = 1_000_003 * run_seed + _SEEDS_PER_ACTOR * index + seed_offset
+  seed %= 2**30
   if abs(seed - run_seed) < 2**19:
     seed = (seed + 2**29) % 2**30
   return seed
@@ -102,8 +105,12 @@ def make_source(
   tasks: Tasks,
   timer: Timer,
   resume: dict[str, Any],
+  first_actor: int = 0,
 ) -> 'SyncSource | AsyncSource':
-  """Builds the source that `actor_mode` names, as the checkpoint left it."""
+  """Builds the source that `actor_mode` names, as the checkpoint left it.
+
+  Other learners of the run have `first_actor` actors with seeds before these.
+  """
   if config.actor_mode == 'sync' and config.num_actors != 1:
     raise UserError(
       f'--actor_mode=sync has one actor, not {config.num_actors}; raise '
@@ -111,16 +118,17 @@ def make_source(
     )
   _warn_of_lag(config, len(tasks.names))
   num_updates = resume.get('num_updates', 0)
+  seed_offset = 7 * num_updates + _SEEDS_PER_ACTOR * first_actor
   actors = []
   with contextlib.ExitStack() as built:
     for i in range(config.num_actors):
-      actors.append(make_actor(config, agent, tasks, timer, i, 7 * num_updates))
+      actors.append(make_actor(config, agent, tasks, timer, i, seed_offset))
       built.callback(actors[-1].close)
     if config.actor_mode == 'async':
       source = AsyncSource(config, actors, timer, num_updates)
     else:
       source = SyncSource(config, actors[0])
-      if resume and resume['config'].get('actor_mode') == 'sync':
+      if resume.get('source') and resume['config'].get('actor_mode') == 'sync':
         _restore(source, {**resume['source'], 'arrays': resume['arrays']})
     built.pop_all()
   return source
