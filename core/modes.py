@@ -34,7 +34,9 @@ def run(
   for suite in dict.fromkeys(tasks.suites):
     if line := suite.protocol_line(suite.protocol(config)):
       print(line, flush=True)
-  device = Device.from_config(config, run_info.git_commit())
+  is_of_gang = config.strategy == 'multi_worker'
+  commit = run_info.git_commit() if is_of_gang else None
+  device = Device.from_config(config, commit)
   agent = make_agent(config, env_spec, device)
   if config.mode == 'train' and device.gang.count > 1:
     actor_learner.train(config, agent, tasks, device.gang)

@@ -7,7 +7,6 @@ divergence to the distilled policy (`alpha_loss`), and where the entropy stands
 (`entropy`).
 """
 
-import dataclasses
 import functools
 
 import tensorflow as tf
@@ -48,7 +47,7 @@ class Agent:
     # so that all shapes are known to XLA.
     self._is_playing = config.mode in ('test', 'save_start_states')
     if not self._is_playing:
-      _check_batches(config, self._num_tasks, device)
+      _check_batches(config, self._num_tasks, device.num_replicas)
     with device.scope():
       self.network = Network(
         env_spec,
@@ -345,19 +344,17 @@ def _check_columns(config, env_spec, has_shared_column):
     )
 
 
-def _check_batches(config, num_tasks, device):
+def _check_batches(config, num_tasks, num_replicas):
   """Refuses what would mix tasks in unequal parts."""
-  if config.batch_size % (num_tasks * device.num_replicas):
-    raise UserError(
-      f'--batch_size={config.batch_size}: needs a multiple of {num_tasks} '
-      f'tasks x {device.num_replicas} replicas'
-    )
-  own_size = config.batch_size // device.gang.count
-  acting = dataclasses.replace(config, batch_size=own_size)
-  widths = acting.group_widths(num_tasks)
+  widths = config.group_widths(num_tasks)
   if any(width % num_tasks for width in widths):
     raise UserError(
       f'--num_environments={config.num_environments} in {len(widths)} groups '
       '(--num_groups, --batch_size): each group needs as many of each of the '
       f'{num_tasks} tasks'
+    )
+  if config.batch_size % (num_tasks * num_replicas):
+    raise UserError(
+      f'--batch_size={config.batch_size}: needs a multiple of {num_tasks} '
+      f'tasks x {num_replicas} replicas'
     )

@@ -20,9 +20,8 @@ _LOST = (
   tf.errors.AbortedError,
   tf.errors.CancelledError,
 )
-# After one of these every operation between workers fails with whatever
-# TensorFlow had at hand.
-_OF_COLLECTIVES = 'ollective'
+# What any operation between workers says after the first that failed.
+_ABORTED = 'Collective ops'
 _SMALLEST_WORDS = 1024
 
 
@@ -116,7 +115,7 @@ class Gang:
     try:
       yield
     except tf.errors.OpError as error:
-      is_lost = isinstance(error, _LOST) or _OF_COLLECTIVES in str(error)
+      is_lost = isinstance(error, _LOST) or _ABORTED in str(error)
       if self.count == 1 or not is_lost:
         raise
       silent = isinstance(error, tf.errors.DeadlineExceededError)
