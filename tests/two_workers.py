@@ -4,6 +4,7 @@ Collectives need a process of its own for each worker.
 """
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import tensorflow as tf
 
 import popart.agent
 from core.device import Device
+from core.errors import WorkerLost
 from core.strategies.cluster import Cluster
+from core.strategies.gang import Gang
 from core.types import Unroll
 from core.unrolls import select_columns
 from popart.config import DEBUG
@@ -39,6 +42,7 @@ CONFIGS = dict(
   ),
 )
 LONG = 'x' * 10_000
+TIMEOUT_SECS = 10.0
 
 
 def make_agent(name: str, device: Device) -> Any:
@@ -73,7 +77,9 @@ def updates(
 def main() -> None:
   """Writes what this worker has after its updates."""
   cluster = Cluster.from_environment()
-  device = Device('multi_worker', 'off', cluster=cluster, timeout_secs=60.0)
+  device = Device(
+    'multi_worker', 'off', cluster=cluster, timeout_secs=TIMEOUT_SECS
+  )
   width = B // len(cluster.addresses)
   columns = slice(cluster.index * width, (cluster.index + 1) * width)
   found = {}
@@ -83,7 +89,21 @@ def main() -> None:
   for value in ('short', LONG, None):
     exchanged = device.gang.exchange([cluster.index, value])
     assert exchanged == [[0, value], [1, value]], exchanged
+  found['line'] = is_left_alone(device.gang) if cluster.is_chief else ''
   np.savez(sys.argv[1], **found)
+  if not cluster.is_chief:  # It is alive, but takes part in nothing.
+    time.sleep(1.5 * TIMEOUT_SECS)
+
+
+def is_left_alone(gang: Gang) -> str:
+  """Returns what is said of another that does not answer."""
+  start = time.monotonic()
+  try:
+    gang.exchange(None)
+  except WorkerLost as error:
+    assert TIMEOUT_SECS - 1.0 < time.monotonic() - start < TIMEOUT_SECS + 3.0
+    return str(error)
+  return ''
 
 
 if __name__ == '__main__':

@@ -3,7 +3,9 @@
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+from core.device import Device
 from core.errors import WorkerLost
+from core.strategies.cluster import Cluster
 from core.strategies.gang import Gang
 
 
@@ -13,6 +15,10 @@ class GangTest(parameterized.TestCase):
     self.assertTrue(gang.is_chief)
     value = object()
     self.assertEqual(gang.exchange(value), [value])
+
+  def test_a_cluster_of_one_is_one_machine(self):
+    device = Device('multi_worker', cluster=Cluster(('host:1',), 0))
+    self.assertEqual((device.gang.count, device.num_replicas), (1, 1))
 
   @parameterized.parameters((0, True), (1, False))
   def test_the_first_is_the_chief(self, index, expected):

@@ -29,6 +29,7 @@ class TwoWorkersTest(absltest.TestCase):
       if finished.status:
         raise AssertionError(finished)
     cls.found = [dict(np.load(path)) for path in paths]
+    cls.line, _ = (str(found.pop('line')) for found in cls.found)
 
   def test_both_are_equal_to_the_bit(self):
     chief, other = self.found
@@ -46,6 +47,9 @@ class TwoWorkersTest(absltest.TestCase):
       bound = 1e-5 * max(1.0, np.max(np.abs(array)))
       difference = np.max(np.abs(self.found[0][name] - array))
       self.assertLess(difference, bound, name)
+
+  def test_one_that_lives_but_says_nothing(self):
+    self.assertIn('another one said nothing for --coll', self.line)
 
   def test_something_was_learned(self):
     names = [n for n in self.expected if n.endswith('gradient_norm/0')]

@@ -10,6 +10,11 @@ import time
 import numpy as np
 from absl.testing import absltest
 
+from brc import config as brc_config
+from core.device import Device
+from core.errors import UserError
+from core.strategies.gang import Gang
+from core.training import train as actor_learner
 from tests import runs, workers
 from tests.core.training.reference_runs import config_of
 
@@ -139,13 +144,19 @@ class RefusedTest(absltest.TestCase):
     )
 
   def test_testing(self):
-    with workers.environment(workers.free_ports(2), 0):
-      finished = runs.Run(
-        of_gang(self.logdir, mode='test', collective_timeout=120.0)
-      ).finish()
-    self.assert_refused(
-      finished, '--strategy=multi_worker does nothing with --mode=test'
-    )
+    with self.assertRaisesRegex(UserError, 'does nothing with --mode=test: gi'):
+      Device.from_config(of_gang(self.logdir, mode='test'))
+
+  def test_agents_without_actors(self):
+    for strategy in ('multi_worker', 'tpu'):
+      config = dataclasses.replace(brc_config.DEBUG, strategy=strategy)
+      with self.assertRaisesRegex(UserError, 'leave --strategy at one_device'):
+        Device.from_config(config)
+
+  def test_a_batch_that_cannot_be_shared(self):
+    config = of_gang(self.logdir, batch_size=3)
+    with self.assertRaisesRegex(UserError, 'needs a multiple of 2'):
+      actor_learner.train(config, None, None, Gang(1, 2))
 
   def test_different_configs(self):
     config = of_gang(self.logdir)
