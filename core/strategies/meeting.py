@@ -106,8 +106,10 @@ def _receive(cluster, description, listener, deadline):
         message = _read(connection)
         index, found = int(message['index']), dict(message['description'])
         connections.append(connection)
-        if index in said or index >= len(cluster.addresses):
+        if index in said:
           error = f'two processes are worker {index} in their TF_CONFIG'
+        elif not 0 <= index < len(cluster.addresses):
+          error = f'worker 0 has no worker {index} in its TF_CONFIG'
         said[index] = found
     missing = [i for i in range(len(cluster.addresses)) if i not in said]
     answer = dict(error=error, missing='')

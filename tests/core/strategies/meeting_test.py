@@ -90,18 +90,24 @@ class MeetTest(parameterized.TestCase):
       )
     self.assertEqual(errors, [None, None])
 
-  def test_two_of_the_same_index(self):
-    ports = workers.free_ports(3)
-    addresses = [f'127.0.0.1:{port}' for port in ports]
+  @parameterized.named_parameters(
+    ('twice', 1, 'two processes are worker 1 in their TF_CONFIG'),
+    ('too_many', 3, 'worker 0 has no worker 3 in its TF_CONFIG'),
+  )
+  def test_other_tf_configs(self, index, expected):
+    ports = workers.free_ports(4)
+    chief, one, two, more = (f'127.0.0.1:{port}' for port in ports)
+    strangers = [chief, two, two, more]
+    strangers[index] = more  # Where it listens.
     clusters = [
-      Cluster(tuple(addresses), 0),
-      Cluster(tuple(addresses), 1),
-      Cluster((addresses[0], addresses[2], addresses[1]), 1),
+      Cluster((chief, one, two), 0),
+      Cluster((chief, one, two), 1),
+      Cluster(tuple(strangers), index),
     ]
     with futures.ThreadPoolExecutor(3) as pool:
-      later = [pool.submit(meeting.meet, c, {}, 20.0) for c in clusters]
-      for future in later:
-        with self.assertRaisesRegex(UserError, 'two processes are worker 1'):
+      later = [pool.submit(meeting.meet, c, {}, 3.0) for c in clusters]
+      for future in (later[0], later[2]):
+        with self.assertRaisesRegex(UserError, expected):
           future.result()
 
   def test_a_port_that_is_taken(self):
