@@ -1,6 +1,5 @@
 """Where a run computes: strategy, cores, seed, and what XLA compiles."""
 
-import abc
 import contextlib
 import logging
 import os
@@ -9,7 +8,18 @@ from typing import Any
 
 import tensorflow as tf
 
+from core import config as configs
+from core.errors import UserError
 from core.run_config import ActorLearnerConfig, RunConfig
+from core.strategies import gang, meeting, tpu
+from core.strategies.cluster import Cluster
+from core.strategies.parts import (
+  LocalParts,
+  Parts,
+  ReplicaParts,
+  map_parts,
+  sum_replicas,
+)
 from core.types import Unroll
 from core.unrolls import split_unroll
 
@@ -22,6 +32,7 @@ class Device:
 
   Attributes:
     strategy: the learner's tf.distribute strategy.
+    gang: the learners that make every update together; often one.
     compiles_all: whether XLA compiles whole updates and acting.
     compiles_parts: whether it compiles the parts that gain on a CPU too: the
       scaling of frames, V-trace, the losses, the optimiser's step.
@@ -35,12 +46,15 @@ class Device:
     num_operations: int = 0,
     num_groups: int = 1,
     acts_beside: bool = False,
+    cluster: Cluster | None = None,
+    timeout_secs: float = 120.0,
+    tpu_name: str = 'local',
   ):
     """Sets the process up.
 
     Args:
       strategy: 'one_device', or 'mirrored' over all GPUs, without any over all
-        logical CPUs.
+        logical CPUs; 'multi_worker' over those of a cluster; 'tpu'.
       xla: 'auto', 'on' or 'off'. On CPU, TensorFlow's own convolutions beat
         XLA's by 2.6 times, so 'auto' compiles there only parts.
       seed: of the variables' initial values.
@@ -49,10 +63,21 @@ class Device:
         process, or where TF_NUM_INTRAOP_THREADS is set.
       num_groups: groups of environments that an actor steps in turn.
       acts_beside: whether actors act while the learner learns.
+      cluster: the learners of 'multi_worker', who have met.
+      timeout_secs: for which they wait for each other.
+      tpu_name: of 'tpu'.
     """
     if num_operations:
       _share_cores(num_operations)
-    self.strategy = _make_strategy(strategy)
+    self.gang = gang.Gang()
+    if cluster and len(cluster.addresses) > 1:
+      _prepare_gpus()
+      self.strategy = gang.connect(cluster, timeout_secs)
+      self.gang = gang.Gang(
+        cluster.index, len(cluster.addresses), self.strategy
+      )
+    else:
+      self.strategy = _make_strategy(strategy, tpu_name)
     self.compiles_all = xla == 'on' or (xla == 'auto' and has_accelerator())
     self.compiles_parts = xla != 'off'
     self._seed = seed
@@ -60,14 +85,26 @@ class Device:
     self._acts_beside = acts_beside
 
   @classmethod
-  def from_config(cls, config: RunConfig) -> 'Device':
+  def from_config(cls, config: RunConfig, commit: Any = None) -> 'Device':
     """Returns the device that a config asks for.
 
     Groups of environments act side by side, and in async mode the learner
     beside them: operations that each spread over all cores would wait for each
     other. Alone, as in the test modes, one operation has all of them.
+
+    Args:
+      config: a paper's Config.
+      commit: of the code; like the config it must be every worker's.
+
+    Raises:
+      UserError: the machine or the other workers do not fit.
     """
     if not isinstance(config, ActorLearnerConfig):
+      if config.strategy in ('multi_worker', 'tpu'):
+        raise UserError(
+          f'--strategy={config.strategy} is for agents with actors: this one '
+          'learns on one device, leave --strategy at one_device'
+        )
       return cls(config.strategy, config.xla, config.seed)
     acts_beside = config.actor_mode == 'async' and config.cluster == 'local'
     num_operations = config.num_actors * config.num_groups + acts_beside
@@ -78,6 +115,9 @@ class Device:
       num_operations if config.mode in ('train', 'benchmark') else 0,
       config.num_groups,
       acts_beside,
+      _meet(config, commit) if config.strategy == 'multi_worker' else None,
+      config.collective_timeout,
+      config.tpu,
     )
 
   @property
@@ -89,7 +129,7 @@ class Device:
   def scope(self) -> Iterator[None]:
     """Lets variables be created where they belong, drawn from the seed."""
     tf.random.set_seed(self._seed)
-    with self.strategy.scope():
+    with self.gang.explained(), self.strategy.scope():
       yield
 
   def compile_part(
@@ -126,7 +166,8 @@ class Device:
     """Joins gradients and step into one function of a batch.
 
     With R replicas each gets B / R unrolls and the gradients are added up;
-    since losses are sums, the step equals one device's.
+    since losses are sums, the step equals one device's. Each of W workers gives
+    its own B / W unrolls.
 
     Args:
       gradients_fn: maps an Unroll to gradients and metrics, both sums over B,
@@ -157,9 +198,9 @@ class Device:
       parts = [gradients_fn(part) for part in split_unroll(unroll, num_parts)]
       gradients, metrics, *columns = zip(*parts, strict=True)
       gradients, metrics = (
-        _map_parts(tf.add_n, x) for x in (gradients, metrics)
+        map_parts(tf.add_n, x) for x in (gradients, metrics)
       )
-      columns = [_map_parts(lambda x: tf.concat(x, axis=0), c) for c in columns]
+      columns = [map_parts(lambda x: tf.concat(x, axis=0), c) for c in columns]
       return {**metrics, **apply_fn(gradients, learning_rate, *columns)}
 
     return update
@@ -178,7 +219,7 @@ class Device:
 
   def compile_stages(
     self,
-    update_fn: Callable[['Parts', tf.Tensor], dict[str, tf.Tensor]],
+    update_fn: Callable[[Parts, tf.Tensor], dict[str, tf.Tensor]],
     needs_all_cores: bool = False,
   ) -> Callable[[Unroll, tf.Tensor], dict[str, tf.Tensor]]:
     """Compiles an update that must add gradients up more than once.
@@ -199,7 +240,8 @@ class Device:
 
       @tf.function(autograph=False)
       def staged_update(unrolls, learning_rate):
-        return update_fn(_ReplicaParts(strategy, unrolls), learning_rate)
+        parts = ReplicaParts(strategy, unrolls, self.gang.count)
+        return update_fn(parts, learning_rate)
 
       return lambda unroll, learning_rate: staged_update(
         self._distribute(unroll), learning_rate
@@ -208,7 +250,7 @@ class Device:
     @tf.function(autograph=False, jit_compile=self.compiles_all)
     def update(unroll, learning_rate):
       num_parts = self.num_parts(unroll.task_id.shape[0], 1, needs_all_cores)
-      parts = _LocalParts(split_unroll(unroll, num_parts))
+      parts = LocalParts(split_unroll(unroll, num_parts))
       return update_fn(parts, learning_rate)
 
     return update
@@ -247,10 +289,7 @@ class Device:
     @tf.function(autograph=False)
     def distributed_update(unrolls, learning_rate):
       *sums, columns = strategy.run(replica_gradients, args=(unrolls,))
-      gradients, metrics = tf.nest.map_structure(
-        lambda x: None if x is None else strategy.reduce('SUM', x, axis=None),
-        sums,
-      )
+      gradients, metrics = sum_replicas(strategy, sums)
       columns = tf.nest.map_structure(
         lambda x: strategy.gather(x, axis=0), columns
       )
@@ -261,88 +300,17 @@ class Device:
     )
 
   def _distribute(self, unroll):
-    """Deals the columns of a batch to the replicas."""
-    shards = split_unroll(unroll, self.num_replicas)
+    """Deals the columns of a batch to the replicas of this process."""
+    num_local = self.num_replicas // self.gang.count
+    shards = split_unroll(unroll, num_local)
     distribute = self.strategy.experimental_distribute_values_from_function
     return tf.nest.map_structure(
       lambda *leaves: distribute(
         lambda context: tf.convert_to_tensor(
-          leaves[context.replica_id_in_sync_group]
+          leaves[context.replica_id_in_sync_group % num_local]
         )
       ),
       *shards,
-    )
-
-
-class Parts(abc.ABC):
-  """The parts of a batch, each of which a device or some cores work on.
-
-  For updates that need a sum over the whole batch before they can go on. What
-  lies between two sums is the caller's: `map` returns it by part and takes it
-  again.
-
-  Attributes:
-    batch_size: B, the columns of all parts.
-  """
-
-  batch_size: int
-
-  @abc.abstractmethod
-  def map(self, function: Callable[..., tuple[Any, ...]], *args: Any) -> Any:
-    """Calls a function for every part.
-
-    Args:
-      function: of the part's Unroll and its part of each of `args`; it returns
-        a tuple.
-      *args: results of earlier calls, or tensors that are the same for all.
-
-    Returns:
-      A tuple as long as the function's; each element is by part.
-    """
-
-  @abc.abstractmethod
-  def sum(self, values: Any) -> Any:
-    """Adds up what is by part: a nest of tensors, or None."""
-
-
-class _ByPart(list):
-  """One value per part."""
-
-
-class _LocalParts(Parts):
-  """Parts on one device."""
-
-  def __init__(self, unrolls):
-    self._unrolls = unrolls
-    self.batch_size = sum(unroll.task_id.shape[0] for unroll in unrolls)
-
-  def map(self, function, *args):
-    results = [
-      function(unroll, *(x[i] if isinstance(x, _ByPart) else x for x in args))
-      for i, unroll in enumerate(self._unrolls)
-    ]
-    return tuple(map(_ByPart, zip(*results, strict=True)))
-
-  def sum(self, values):
-    return _map_parts(tf.add_n, values)
-
-
-class _ReplicaParts(Parts):
-  """A part on each replica."""
-
-  def __init__(self, strategy, unrolls):
-    self._strategy = strategy
-    self._unrolls = unrolls
-    tasks = strategy.experimental_local_results(unrolls.task_id)
-    self.batch_size = sum(task_id.shape[0] for task_id in tasks)
-
-  def map(self, function, *args):
-    return self._strategy.run(function, args=(self._unrolls, *args))
-
-  def sum(self, values):
-    return tf.nest.map_structure(
-      lambda x: None if x is None else self._strategy.reduce('SUM', x, None),
-      values,
     )
 
 
@@ -359,21 +327,37 @@ def _share_cores(num_operations):
       tf.config.threading.set_intra_op_parallelism_threads(num_threads)
 
 
-def _make_strategy(name):
-  for gpu in tf.config.list_physical_devices('GPU'):
-    # TensorFlow would take all of the memory at once.
-    tf.config.experimental.set_memory_growth(gpu, True)
-  if name == 'one_device':
+def _make_strategy(name, tpu_name):
+  if name == 'tpu':
+    return tpu.make_strategy(tpu_name)
+  num_gpus = _prepare_gpus()
+  is_alone = name == 'multi_worker' and num_gpus < 2
+  if name == 'one_device' or is_alone:
     return tf.distribute.get_strategy()
   # Its line about the devices would stand beside what went wrong.
   logging.getLogger('tensorflow').setLevel(logging.WARNING)
-  kind = 'GPU' if tf.config.list_logical_devices('GPU') else 'CPU'
+  kind = 'GPU' if num_gpus else 'CPU'
   devices = [device.name for device in tf.config.list_logical_devices(kind)]
   return tf.distribute.MirroredStrategy(devices)
 
 
-def _map_parts(join, parts):
-  """Joins the leaves of each part; None where the first part has None."""
-  return tf.nest.map_structure(
-    lambda *leaves: None if leaves[0] is None else join(leaves), *parts
-  )
+def _prepare_gpus():
+  """Returns how many there are."""
+  gpus = tf.config.list_physical_devices('GPU')
+  for gpu in gpus:
+    # TensorFlow would take all of the memory at once.
+    tf.config.experimental.set_memory_growth(gpu, True)
+  return len(gpus)
+
+
+def _meet(config, commit):
+  """Returns the cluster of TF_CONFIG, whose learners are all there."""
+  if config.mode != 'train':
+    raise UserError(
+      f'--strategy=multi_worker does nothing with --mode={config.mode}: give '
+      '--strategy=one_device'
+    )
+  cluster = Cluster.from_environment()
+  described = {**configs.describe(config), 'commit': commit}
+  meeting.meet(cluster, described, config.collective_timeout)
+  return cluster

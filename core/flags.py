@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import app, flags
 
-from core.errors import EnvironmentFailure, UserError
+from core.errors import EnvironmentFailure, UserError, WorkerLost
 from core.files import refuse_pipe
 from core.interrupt import never_swallowed
 
@@ -164,13 +164,18 @@ def run(main: Callable[[list[str]], Any]) -> None:
   """Parse the flags, call `main(argv)` and exit; every script's entry point.
 
   What a user can mend (an unknown flag, a missing flag file, a UserError) ends
-  in one line on stderr and status 1; Ctrl-C that `main` lets through in status
-  130; an environment that fails in the traceback of its own code; any other
-  exception keeps its traceback.
+  in one line on stderr and status 1, another learner's end in status 75; Ctrl-C
+  that `main` lets through in status 130; an environment that fails in the
+  traceback of its own code; any other exception keeps its traceback.
   """
   with never_swallowed():
     try:
       app.run(main, flags_parser=_parse)
+    except WorkerLost as error:
+      print(f'error: {error}', file=sys.stderr, flush=True)
+      sys.stdout.flush()
+      # All is closed; TensorFlow would wait for the others once more.
+      os._exit(error.status)
     except UserError as error:
       sys.exit('error: ' + '; '.join(str(error).splitlines()))
     except EnvironmentFailure as error:

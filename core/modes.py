@@ -8,7 +8,7 @@ from core.evaluation import evaluate
 from core.experience import cluster
 from core.run_config import ActorLearnerConfig, RunConfig
 from core.suites.tasks import Tasks, describe_spec
-from core.training import benchmark
+from core.training import benchmark, run_info
 from core.training import train as actor_learner
 
 _TRAINS = ('train', 'benchmark')
@@ -39,8 +39,13 @@ def run(
   for suite in dict.fromkeys(tasks.suites):
     if line := suite.protocol_line(suite.protocol(config)):
       print(line, flush=True)
-  agent = make_agent(config, env_spec, Device.from_config(config))
-  if config.mode == 'train':
+  is_of_gang = config.strategy == 'multi_worker'
+  commit = run_info.git_commit() if is_of_gang else None
+  device = Device.from_config(config, commit)
+  agent = make_agent(config, env_spec, device)
+  if config.mode == 'train' and device.gang.count > 1:
+    actor_learner.train(config, agent, tasks, device.gang)
+  elif config.mode == 'train':
     train(config, agent, tasks)
   elif config.mode == 'test':
     evaluate.test(config, agent, tasks)

@@ -67,8 +67,27 @@ class RunConfig(SuiteOptions):
   # The machine.
   strategy: str = field(
     'one_device',
-    'tf.distribute strategy of the learner.',
-    choices=('one_device', 'mirrored'),
+    'tf.distribute strategy of the learner. mirrored: all GPUs of this '
+    'machine; multi_worker: those of several, one process on each with '
+    'TF_CONFIG in its environment; tpu: untested.',
+    choices=('one_device', 'mirrored', 'multi_worker', 'tpu'),
+    changes_learning=False,
+  )
+  collective_timeout: float = field(
+    120.0,
+    'Seconds after which a worker that is missing or silent ends all others '
+    '(multi_worker), with exit status 75; they also bound the pauses of one '
+    'that the others did not have, such as a checkpoint.',
+    minimum=1,
+    modes=('train',),
+    may_change=True,
+    changes_learning=False,
+  )
+  tpu: str = field(
+    'local',
+    'Where the TPU is (--strategy=tpu): local, grpc://host:port, or a name in '
+    'Google Cloud. Untested.',
+    may_change=True,
     changes_learning=False,
   )
   xla: str = field(
@@ -176,7 +195,8 @@ class ActorLearnerConfig(RunConfig):
   )
   num_actors: int = field(
     1,
-    'Actors, each with environments of its own; sync mode has one.',
+    'Actors of a learner, each with environments of its own; sync mode has '
+    'one. With multi_worker every worker has as many.',
     minimum=1,
     maximum=_MAX_SIZE,
     modes=('train', 'benchmark'),
@@ -273,7 +293,10 @@ class ActorLearnerConfig(RunConfig):
     changes_learning=False,
   )
   batch_size: int = field(
-    2, 'B, unrolls per update.', minimum=1, maximum=_MAX_SIZE
+    2,
+    'B, unrolls per update, of all devices and workers together.',
+    minimum=1,
+    maximum=_MAX_SIZE,
   )
   unroll_length: int = field(
     100, 'T, agent steps per unroll.', minimum=1, maximum=_MAX_SIZE

@@ -13,6 +13,8 @@ from core.run_config import ActorLearnerConfig
 from core.suites.task_environments import TaskEnvironments
 from core.suites.tasks import Tasks, assign_tasks
 
+SEEDS_PER_ACTOR = 10_007
+
 
 def make_actor(
   config: ActorLearnerConfig,
@@ -86,7 +88,8 @@ def first_seed(run_seed: int, index: int, seed_offset: int) -> int:
     index: number of the actor.
     seed_offset: of a resumed run.
   """
-  seed = (1_000_003 * run_seed + 10_007 * index + seed_offset) % 2**30
+  seed = 1_000_003 * run_seed + SEEDS_PER_ACTOR * index + seed_offset
+  seed %= 2**30
   if abs(seed - run_seed) < 2**19:
     seed = (seed + 2**29) % 2**30
   return seed

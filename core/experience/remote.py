@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.experience import cluster
+from core.experience.actors import SEEDS_PER_ACTOR
 from core.experience.remote_actor import RemoteActor
 from core.experience.slots import NUM_UNDER_WAY, RemoteActors
 from core.experience.timing import Timer
@@ -35,6 +36,7 @@ class RemoteSource:
     agent: Any,
     timer: Timer,
     resume: dict[str, Any],
+    first_actor: int = 0,
   ):
     """Connects with the cluster and waits for the first actors.
 
@@ -43,13 +45,14 @@ class RemoteSource:
       agent: whose weights they act with, and of whose class theirs is.
       timer: where their phases are counted.
       resume: a checkpoint's metadata; empty without one.
+      first_actor: of this learner, as for `sources.make_source`.
 
     Raises:
       UserError: there is no cluster, no room in it, or no actor that starts.
     """
     self._config, self._agent, self._timer = config, agent, timer
     self._num_updates = resume.get('num_updates', 0)
-    self._first_offset = 7 * self._num_updates
+    self._first_offset = 7 * self._num_updates + SEEDS_PER_ACTOR * first_actor
     self._batcher = Batcher(config.batch_size)
     self._batches: list[Unroll] = []
     self._weights: tuple[int, Any] | None = None

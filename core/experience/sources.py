@@ -12,7 +12,7 @@ from core import checkpointing
 from core.errors import EnvironmentFailure, UserError
 from core.experience import cluster
 from core.experience.actor import Actor
-from core.experience.actors import make_actor
+from core.experience.actors import SEEDS_PER_ACTOR, make_actor
 from core.experience.remote import RemoteSource
 from core.experience.timing import Timer
 from core.interrupt import Interrupt
@@ -28,6 +28,7 @@ def make_source(
   tasks: Tasks,
   timer: Timer,
   resume: dict[str, Any],
+  first_actor: int = 0,
 ) -> 'SyncSource | AsyncSource | RemoteSource':
   """Builds the source that the config names, as the checkpoint left it.
 
@@ -37,13 +38,15 @@ def make_source(
     tasks: what is played.
     timer: where phases are counted.
     resume: a checkpoint's metadata with its `arrays`; empty without one.
+    first_actor: of this learner, where there are several: the seeds of others
+      come before its own.
 
   Raises:
     UserError: there cannot be such a source.
   """
   cluster.check(config)
   if config.cluster == 'ray':
-    return RemoteSource(config, agent, timer, resume)
+    return RemoteSource(config, agent, timer, resume, first_actor)
   if config.actor_mode == 'sync' and config.num_actors != 1:
     raise UserError(
       f'--actor_mode=sync has one actor, not {config.num_actors}; raise '
@@ -51,18 +54,18 @@ def make_source(
     )
   _warn_of_lag(config, len(tasks.names))
   num_updates = resume.get('num_updates', 0)
+  seed_offset = 7 * num_updates + SEEDS_PER_ACTOR * first_actor
   actors = []
   with contextlib.ExitStack() as built:
     for i in range(config.num_actors):
-      actors.append(make_actor(config, agent, tasks, timer, i, 7 * num_updates))
+      actors.append(make_actor(config, agent, tasks, timer, i, seed_offset))
       built.callback(actors[-1].close)
     if config.actor_mode == 'async':
       source = AsyncSource(config, actors, timer, num_updates)
     else:
       source = SyncSource(config, actors[0])
       # A member of a population that copied another begins episodes of its own.
-      has_source = resume and resume['source']
-      if has_source and resume['config'].get('actor_mode') == 'sync':
+      if resume.get('source') and resume['config'].get('actor_mode') == 'sync':
         _restore(source, {**resume['source'], 'arrays': resume['arrays']})
     built.pop_all()
   return source

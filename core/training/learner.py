@@ -1,6 +1,7 @@
 """The learner: updates, and counts of frames and episodes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,14 @@ class Learner:
     self._lineage: list[dict[str, Any]] = []
 
   def step(
-    self, batch: Unroll
+    self, batch: Unroll, versions: Sequence[int] | None = None
   ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Makes one update.
 
     Args:
       batch: [T + 1, B, ...].
+      versions: the policies' versions of all columns that the update is made
+        from; by default those of the batch. Several learners each have some.
 
     Returns:
       The row of updates.csv; and by task name what the agent reports per task
@@ -58,8 +61,9 @@ class Learner:
       )
       metrics, task_metrics = self._split(metrics)
     self._check_finite(metrics)
-    lags = self.num_updates - batch.policy_version
-    num_steps = config.new_steps * len(batch.task_id)
+    versions = batch.policy_version if versions is None else versions
+    lags = self.num_updates - np.asarray(versions)
+    num_steps = config.new_steps * len(lags)
     self.num_updates += 1
     self.env_frames += num_steps * config.num_action_repeats
     row = dict(

@@ -23,12 +23,13 @@ def save(
   Args:
     config: a paper's Config.
     learner: counters (`get_state`) and, in `agent`, the variables.
-    source: the actors' state, where it can be saved.
+    source: the actors' state, where it can be saved; None where they begin
+      anew anyhow.
     records: their lengths, so that a resume neither repeats nor loses a row.
   """
   variables = learner.agent.variables()
   arrays = {f'agent/{name}': v.numpy() for name, v in variables.items()}
-  source_state = source.get_state()
+  source_state = source.get_state() if source else dict(arrays={})
   arrays |= checkpointing.flatten({'source': source_state.pop('arrays')})
   metadata = dict(
     config=configs.describe(config),

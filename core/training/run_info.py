@@ -58,7 +58,7 @@ def describe_command(
     'start_time': datetime.datetime.now()
     .astimezone()
     .isoformat('T', 'seconds'),
-    'git': _git_commit(),
+    'git': git_commit(),
     'versions': {
       'python': platform.python_version(),
       **{package: _version(package) for package in (*_PACKAGES, *packages)},
@@ -144,7 +144,7 @@ def _version(package: str) -> str | None:
     return None
 
 
-def _git_commit() -> dict[str, Any] | None:
+def git_commit() -> dict[str, Any] | None:
   """Return the commit of this checkout; None outside one."""
 
   def git(*arguments: str) -> str:
