@@ -12,7 +12,6 @@ from core import config as configs
 from core.errors import UserError
 from core.run_config import ActorLearnerConfig, RunConfig
 from core.strategies import gang, meeting, tpu
-from core.strategies.cluster import Cluster
 from core.strategies.parts import (
   LocalParts,
   Parts,
@@ -20,6 +19,7 @@ from core.strategies.parts import (
   map_parts,
   sum_replicas,
 )
+from core.strategies.tf_config import Cluster
 from core.types import Unroll
 from core.unrolls import split_unroll
 

@@ -9,6 +9,7 @@ import dataclasses
 import math
 
 from core.config import field
+from core.strategies.options import StrategyOptions
 from core.suites.options import SuiteOptions
 
 # Of environments, unrolls and the like, all of which are held in memory: with
@@ -19,7 +20,7 @@ _MAX_GROUPS = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(SuiteOptions):
+class RunConfig(StrategyOptions, SuiteOptions):
   """One run of any kind; every field is a flag of the same name."""
 
   # The run.
@@ -65,31 +66,6 @@ class RunConfig(SuiteOptions):
   )
 
   # The machine.
-  strategy: str = field(
-    'one_device',
-    'tf.distribute strategy of the learner. mirrored: all GPUs of this '
-    'machine; multi_worker: those of several, one process on each with '
-    'TF_CONFIG in its environment; tpu: untested.',
-    choices=('one_device', 'mirrored', 'multi_worker', 'tpu'),
-    changes_learning=False,
-  )
-  collective_timeout: float = field(
-    120.0,
-    'Seconds after which a worker that is missing or silent ends all others '
-    '(multi_worker), with exit status 75; they also bound the pauses of one '
-    'that the others did not have, such as a checkpoint.',
-    minimum=1,
-    modes=('train',),
-    may_change=True,
-    changes_learning=False,
-  )
-  tpu: str = field(
-    'local',
-    'Where the TPU is (--strategy=tpu): local, grpc://host:port, or a name in '
-    'Google Cloud. Untested.',
-    may_change=True,
-    changes_learning=False,
-  )
   xla: str = field(
     'auto',
     'auto: compile the whole update on GPU and TPU, on CPU only what gains; '

@@ -13,8 +13,8 @@ import tensorflow as tf
 import popart.agent
 from core.device import Device
 from core.errors import WorkerLost
-from core.strategies.cluster import Cluster
 from core.strategies.gang import Gang
+from core.strategies.tf_config import Cluster
 from core.types import Unroll
 from core.unrolls import select_columns
 from popart.config import DEBUG

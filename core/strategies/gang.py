@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import UserError, WorkerLost
-from core.strategies.cluster import Cluster
+from core.strategies.tf_config import Cluster
 
 # What TensorFlow raises where another worker ended or does not take part.
 _LOST = (

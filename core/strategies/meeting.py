@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.errors import UserError, WorkerLost
-from core.strategies.cluster import Cluster
+from core.strategies.tf_config import Cluster
 
 _MAX_BYTES = 1_000_000  # Of what one may say of itself.
 _RETRY_SECS = 0.2

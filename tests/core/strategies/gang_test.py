@@ -5,8 +5,8 @@ from absl.testing import absltest, parameterized
 
 from core.device import Device
 from core.errors import WorkerLost
-from core.strategies.cluster import Cluster
 from core.strategies.gang import Gang
+from core.strategies.tf_config import Cluster
 
 
 class GangTest(parameterized.TestCase):

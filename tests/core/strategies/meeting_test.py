@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 
 from core.errors import UserError, WorkerLost
 from core.strategies import meeting
-from core.strategies.cluster import Cluster
+from core.strategies.tf_config import Cluster
 from tests import workers
 
 

@@ -1,11 +1,11 @@
-"""Tests of core/strategies/cluster.py."""
+"""Tests of core/strategies/tf_config.py."""
 
 import json
 
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
-from core.strategies.cluster import Cluster
+from core.strategies.tf_config import Cluster
 
 WORKERS = ['a:1', 'b:2']
 
