@@ -56,8 +56,7 @@ def check(config: ActorLearnerConfig) -> None:
       if f.name in _OF_RAY_ALONE and getattr(config, f.name) != f.default:
         raise UserError(f'--{f.name} does nothing without --cluster=ray')
     return
-  if importlib.util.find_spec('ray') is None:
-    raise UserError(f'--cluster=ray needs Ray, which is missing: {INSTALL}')
+  require_ray()
   if config.actor_mode == 'sync':
     raise UserError(
       '--cluster=ray acts beside the learner: give --actor_mode=async'
@@ -75,6 +74,16 @@ def check(config: ActorLearnerConfig) -> None:
   read_label(config.actor_label)
 
 
+def require_ray() -> None:
+  """Refuses to go on without Ray.
+
+  Raises:
+    UserError: it is not installed; with the command that does it.
+  """
+  if importlib.util.find_spec('ray') is None:
+    raise UserError(f'--cluster=ray needs Ray, which is missing: {INSTALL}')
+
+
 def read_label(label: str) -> dict[str, str]:
   """Reads NAME=VALUE; nothing of an empty one.
 
@@ -90,7 +99,9 @@ def read_label(label: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(
+  address: str, runtime_env: dict[str, Any] | None = None
+) -> Iterator[None]:
   """Connects this process with a Ray cluster for a with-block.
 
   One that is connected already stays it.
@@ -98,6 +109,8 @@ def connected(address: str) -> Iterator[None]:
   Args:
     address: HOST:PORT, auto, or empty to start a cluster on this machine, which
       ends with the block.
+    runtime_env: Ray's, for what runs on other machines; None: this repository
+      is brought there.
 
   Raises:
     UserError: nobody answers there, or does not let us in.
@@ -111,7 +124,8 @@ def connected(address: str) -> Iterator[None]:
   options = dict(log_to_driver=False, logging_level=logging.ERROR)
   try:
     if address:
-      options |= dict(address=_resolve(address), runtime_env=_repository())
+      runtime_env = runtime_env or _repository()
+      options |= dict(address=_resolve(address), runtime_env=runtime_env)
     else:
       options |= dict(include_dashboard=False)
       # Ray's own 15 would let any other program of the machine go first.

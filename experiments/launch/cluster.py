@@ -11,22 +11,20 @@ import dataclasses
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from core.errors import UserError
+from core.experience import cluster
 from experiments.launch import process, sweeps
 
 DEFAULT_SLOTS = 2
-_CONNECT_SECS = 5.0
 _PROBE_SECS = 60.0
 # Else Ray kills what a worker started when the worker ends: with the launcher
 # gone, a run would have no time for its checkpoint.
 _WORKER_ENVIRONMENT = {'RAY_kill_child_processes_on_worker_exit': '0'}
-_INSTALL = "--cluster=ray needs Ray: pip install 'ray[default]>=2.60,<2.61'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,52 +95,17 @@ def open_place(
   if where.cluster == 'local':
     yield Place(slots or DEFAULT_SLOTS, process.start)
     return
-  ray = _import_ray()
-  _check_head(where.address)
+  cluster.require_ray()
   root = os.getcwd()
-  try:
-    ray.init(
-      address=where.address,
-      log_to_driver=False,
-      logging_level='error',
-      runtime_env={'env_vars': {**_WORKER_ENVIRONMENT, 'PYTHONPATH': root}},
-    )
-  except (ConnectionError, RuntimeError, ValueError) as error:
-    reason = ' '.join(str(error).split())
-    raise UserError(f"cannot join Ray's cluster: {reason}") from error
-  try:
+  variables = {**_WORKER_ENVIRONMENT, 'PYTHONPATH': root}
+  with cluster.connected(where.address, {'env_vars': variables}):
+    import ray
+
     nodes = [node for node in ray.nodes() if node['Alive']]
     capacity = _capacity(nodes, sweep.resources)
     _probe(ray, nodes, sweep.logdir, root)
     starter = _RayStarter(ray, sweep.resources, root)
     yield Place(min(slots or capacity, capacity), starter.start)
-  finally:
-    ray.shutdown()
-
-
-def _import_ray():
-  try:
-    import ray
-  except ImportError as error:
-    raise UserError(_INSTALL) from error
-  return ray
-
-
-def _check_head(address):
-  """Asks for the head's port: Ray itself would try for minutes."""
-  address = os.environ.get('RAY_ADDRESS', '') if address == 'auto' else address
-  if not address:
-    return  # Ray looks on this machine, and says at once if there is none.
-  host, _, port = address.rpartition(':')
-  if not host or not port.isdigit():
-    raise UserError(f'--ray_address={address}: HOST:PORT, such as head:6379')
-  try:
-    with socket.create_connection((host, int(port)), _CONNECT_SECS):
-      return
-  except (OSError, OverflowError) as error:
-    raise UserError(
-      f"no head of Ray's answers at {address} ({error}): ray start --head"
-    ) from error
 
 
 def _capacity(nodes, resources):
