@@ -1,4 +1,4 @@
-"""Records the runs on the wide board, and makes tables of them.
+"""Records the runs on Catch, wide and delayed, and makes tables of them.
 
     python -m experiments.stacx.wide_catch_results --run=learning_rates
     python -m experiments.stacx.wide_catch_results --write
@@ -6,7 +6,7 @@
 --run launches experiments/stacx/<name>_sweep.py, goes on where it was stopped,
 and records the curves under experiments/results/stacx/. --write puts the tables
 of what is recorded between their marks in stacx/README.md and draws
-stacx/wide_catch.png.
+stacx/wide_catch.png and stacx/delayed_catch.png.
 """
 
 import argparse
@@ -28,13 +28,14 @@ from experiments.tables import markdown
 
 RESULTS = os.path.join('experiments', 'results', 'stacx')
 README = os.path.join('stacx', 'README.md')
-FIGURE = os.path.join('stacx', 'wide_catch.png')
+DELAYED = 'delayed_'  # Names of experiments on delayed Catch begin so.
 NUM_BINS = 10  # Of a curve.
 NAMES = {
   'impala': 'IMPALA',
   'stac': 'STAC',
   'impala_auxiliary': 'IMPALA with fixed auxiliary tasks',
   'stacx': 'STACX',
+  'stacx_fast': 'STACX, meta learning rate .03',
   'truncated': 'alpha 1 (V-trace)',
   'not_truncated': 'alpha 0 (importance sampling)',
   'self_tuned': 'alpha self-tuned',
@@ -46,6 +47,7 @@ EXPERIMENTS = {
   'robustness_g_v': 'g_v',
   'eta_starts': 'start',
   'off_policyness': 'policy_age',
+  'delayed_rates': 'learning_rate',
 }
 
 
@@ -168,11 +170,12 @@ def make_table(runs: pd.DataFrame, name: str, measure: str) -> str:
   return markdown.table(header, body)
 
 
-def share_at_least(runs: pd.DataFrame, measure: str) -> np.ndarray:
+def share_at_least(runs: pd.DataFrame, agent: str, measure: str) -> np.ndarray:
   """Counts in which settings STACX is at least as good as IMPALA (Figure 4).
 
   Args:
     runs: from `read`, of both agents, each setting with the same seeds.
+    agent: the STACX that is meant.
     measure: 'curve' or 'end'.
 
   Returns:
@@ -182,8 +185,8 @@ def share_at_least(runs: pd.DataFrame, measure: str) -> np.ndarray:
   returns = runs.pivot(index='value', columns=['agent', 'seed'], values=measure)
   rng = np.random.default_rng(0)
   means, drawn = [], []
-  for agent in ('stacx', 'impala'):
-    values = returns[agent].to_numpy()  # [settings, seeds]
+  for name in (agent, 'impala'):
+    values = returns[name].to_numpy()  # [settings, seeds]
     places = rng.integers(
       values.shape[1], size=(bootstrap.NUM_RESAMPLES, *values.shape)
     )
@@ -201,12 +204,13 @@ def make_text(runs: pd.DataFrame, name: str) -> str:
   texts = []
   for measure in ('curve', 'end'):
     texts.append(make_table(runs, name, measure))
-    if name.startswith('robustness'):
-      share, low, high = share_at_least(runs, measure)
-      texts.append(
-        f'STACX is at least as good in {share:.0%} of these settings '
-        f'[{low:.0%}, {high:.0%}].'
-      )
+    if EXPERIMENTS[name] in ('gamma', 'g_v'):
+      for agent in [n for n in NAMES if n in set(runs.agent) - {'impala'}]:
+        share, low, high = share_at_least(runs, agent, measure)
+        texts.append(
+          f'{NAMES[agent]} is at least as good as IMPALA in {share:.0%} of '
+          f'these settings [{low:.0%}, {high:.0%}].'
+        )
   return '\n\n'.join(texts)
 
 
@@ -244,6 +248,24 @@ def draw(pyplot: Any, recorded: Mapping[str, pd.DataFrame]) -> Any:
   return figure
 
 
+def draw_all(recorded: Mapping[str, pd.DataFrame]) -> None:
+  """Draws stacx/wide_catch.png and stacx/delayed_catch.png.
+
+  Args:
+    recorded: from `read`, by name.
+  """
+  pyplot = drawing.open_pyplot()
+  for task in ('wide', 'delayed'):
+    shown = {
+      name: runs
+      for name, runs in recorded.items()
+      if name.startswith(DELAYED) == (task == 'delayed')
+    }
+    if shown:
+      path = os.path.join('stacx', f'{task}_catch.png')
+      drawing.save(draw(pyplot, shown), path)
+
+
 def read_all() -> dict[str, pd.DataFrame]:
   """Reads every recorded experiment, by name.
 
@@ -278,7 +300,7 @@ def main() -> None:
       markdown.write_all(
         [(README, f'wide_catch_{name}', text) for name, text in texts.items()]
       )
-      drawing.save(draw(drawing.open_pyplot(), recorded), FIGURE)
+      draw_all(recorded)
     for name, text in texts.items():
       print(f'{name}\n{text}\n')
   except UserError as error:

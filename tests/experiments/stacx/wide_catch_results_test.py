@@ -87,11 +87,15 @@ class WideCatchResultsTest(parameterized.TestCase):
       ]
     )
     np.testing.assert_allclose(
-      results.share_at_least(runs, 'end'), [2 / 3, 1 / 3, 2 / 3]
+      results.share_at_least(runs, 'stacx', 'end'), [2 / 3, 1 / 3, 2 / 3]
     )
-    np.testing.assert_allclose(results.share_at_least(runs, 'curve'), 1.0)
-    text = results.make_text(runs, 'robustness_gamma')
-    self.assertIn('at least as good in 67% of these settings [33%, 67%]', text)
+    np.testing.assert_allclose(
+      results.share_at_least(runs, 'stacx', 'curve'), 1.0
+    )
+    self.assertIn(
+      'STACX is at least as good as IMPALA in 67% of these settings [33%, 67%]',
+      results.make_text(runs, 'robustness_gamma'),
+    )
     self.assertNotIn('at least', results.make_text(runs, 'off_policyness'))
 
   def test_the_figure_has_a_line_per_agent(self):
@@ -108,6 +112,20 @@ class WideCatchResultsTest(parameterized.TestCase):
     self.assertEqual(
       [text.get_text() for text in ax.get_xticklabels()], ['0.001', '0.01']
     )
+
+  def test_each_task_has_a_figure(self):
+    for run in self.runs:
+      write_run(run, end=1)
+    results.record('learning_rates', self.sweep, 2)
+    wide = results.read('learning_rates')
+    saved = self.enter_context(mock.patch.object(drawing, 'save'))
+    results.draw_all({'learning_rates': wide, 'eta_starts': wide})
+    results.draw_all({'learning_rates': wide, 'delayed_rates': wide})
+    shown = [
+      (path, len(figure.axes)) for (figure, path), _ in saved.call_args_list
+    ]
+    wide, delayed = 'stacx/wide_catch.png', 'stacx/delayed_catch.png'
+    self.assertEqual(shown, [(wide, 2), (wide, 1), (delayed, 1)])
 
   def test_an_unfinished_run_is_refused(self):
     for run in self.runs:
