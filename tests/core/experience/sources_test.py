@@ -265,9 +265,23 @@ class UnfinishedTest(parameterized.TestCase):
     self.assertEqual({e.closed for e in called}, {True})
     self.assertEqual(threading.active_count(), num_threads)
 
+  def test_without_a_saved_source_episodes_begin_anew(self):
+    # As in the checkpoint that a population's member copied, and in a gang's.
+    config = runs.tiny_config()
+    agent = runs.make_agent(config)
+    resume = dict(
+      num_updates=1, config=dict(actor_mode='sync'), source={}, arrays={}
+    )
+    source = make_source(config, agent, resume)
+    self.addCleanup(source.close)
+    new = make_source(config, agent)
+    self.addCleanup(new.close)
+    found, expected = (s.get_state()['unroll_widths'] for s in (source, new))
+    self.assertEqual(found, expected)
+
   @parameterized.named_parameters(
     ('no_arrays', lambda s: s['arrays'].clear(), 'has no array'),
-    ('nothing', lambda s: s.clear(), "KeyError: 'environments'"),
+    ('no_list_at_all', lambda s: s.pop('environments'), "'environments'"),
     ('no_list', lambda s: s.update(environments=True), 'TypeError'),
     ('no_state', lambda s: s['environments'][0].pop(), 'ValueError'),
     (
