@@ -9,6 +9,7 @@ import sys
 import tempfile
 from unittest import mock
 
+import pytest
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
@@ -153,6 +154,7 @@ class RayTest(LaunchTestCase):
     self.assertIn('launch: ', pathlib.Path(run_dir, 'log').read_text())
 
 
+@pytest.mark.slow  # Ray places slices as it places runs.
 class RayPopulationTest(PopulationTestCase):
   def test_population(self):
     changes = dict(NUM_MEMBERS=2, SLICE_FRAMES=1000, BURN_IN_FRAMES=1000)
