@@ -12,9 +12,8 @@ play to the scripted player of core/suites/doom.csv.
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +32,7 @@ from experiments.runs import (
 from experiments.runs.grouping import Agents
 from experiments.runs.reader import Run
 from experiments.runs.wording import NONE, format_frames, format_number
-from experiments.tables import markdown
+from experiments.tables import markdown, script
 
 WINDOW = 100  # Episodes of a running mean.
 NUM_BINS = 10  # Of a run's frames; the last is its end.
@@ -285,46 +284,40 @@ def draw(name: str, agents: Agents) -> None:
     drawing.save(figure, os.path.join(paper, f'{name}_statistics.png'))
 
 
-def make_texts(found: Mapping[str, Agents]) -> list[tuple[str, str, Any]]:
-  """Returns path of the README, name and text of every experiment."""
+def read_all() -> dict[str, Agents]:
+  """Returns every recorded experiment, by name."""
+  found = {name: read(name) for name in EXPERIMENTS}
+  return {name: agents for name, agents in found.items() if agents}
+
+
+def make_texts() -> list[tuple[str, str, str]]:
+  """Returns path of the README, mark and text of every recorded experiment."""
   return [
     (
       os.path.join(EXPERIMENTS[name].paper, 'README.md'),
       name,
       make_text(name, agents),
     )
-    for name, agents in found.items()
+    for name, agents in read_all().items()
   ]
+
+
+def draw_all() -> None:
+  """Draws the figures of every recorded experiment."""
+  for name, agents in read_all().items():
+    draw(name, agents)
 
 
 def main() -> None:
   """Does what the command line asks for."""
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.doom_results',
-    description='Experiments on tasks of Doom.',
+  script.main(
+    'experiments.doom_results',
+    'Experiments on tasks of Doom.',
+    EXPERIMENTS,
+    run,
+    make_texts,
+    draw_all,
   )
-  parser.add_argument('--run', choices=EXPERIMENTS, help='train, test, record')
-  parser.add_argument('--write', action='store_true', help='figures and tables')
-  parser.add_argument(
-    '--num_parallel', type=int, default=2, help='runs at once'
-  )
-  arguments = parser.parse_args()
-  try:
-    if arguments.run:
-      run(arguments.run, arguments.num_parallel)
-    found = {name: read(name) for name in EXPERIMENTS}
-    found = {name: agents for name, agents in found.items() if agents}
-    if not found:
-      raise UserError('nothing is recorded: --run first')
-    texts = make_texts(found)
-    if arguments.write:
-      markdown.write_all(texts)
-      for name, agents in found.items():
-        draw(name, agents)
-    for _, name, text in texts:
-      print(f'{name}\n{text}\n')
-  except UserError as error:
-    sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

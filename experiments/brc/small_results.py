@@ -9,11 +9,8 @@ puts the tables of what is recorded between their marks in brc/README.md and
 draws brc/*.png.
 """
 
-import argparse
 import os
-import sys
 
-from core.errors import UserError
 from experiments.brc import (
   control_figures,
   control_results,
@@ -23,7 +20,7 @@ from experiments.brc import (
 )
 from experiments.launch import schedule
 from experiments.plots import drawing
-from experiments.tables import markdown
+from experiments.tables import script
 
 README = os.path.join('brc', 'README.md')
 EXPERIMENTS = ('loss', *control_results.SWEEPS, 'transfer')
@@ -71,8 +68,6 @@ def make_texts() -> dict[str, str]:
   if (transfer := small_records.read('transfer')) is not None:
     scored = transfer_results.add_scores(transfer)
     texts['transfer'] = transfer_results.make_table(scored)
-  if not texts:
-    raise UserError('nothing is recorded: --run first')
   for name in FIGURES.keys() & texts.keys():
     texts[name] += f'\n\n![{FIGURES[name]}]({name}.png)'
   return texts
@@ -98,27 +93,14 @@ def _save(name, figure):
 
 def main() -> None:
   """Does what the command line asks for."""
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.brc.small_results',
-    description='Small experiments with BRC.',
+  script.main(
+    'experiments.brc.small_results',
+    'Small experiments with BRC.',
+    EXPERIMENTS,
+    run,
+    lambda: [(README, name, text) for name, text in make_texts().items()],
+    draw,
   )
-  parser.add_argument('--run', choices=EXPERIMENTS, help='train and record')
-  parser.add_argument('--write', action='store_true', help="README's tables")
-  parser.add_argument(
-    '--num_parallel', type=int, default=2, help='runs at once'
-  )
-  arguments = parser.parse_args()
-  try:
-    if arguments.run:
-      run(arguments.run, arguments.num_parallel)
-    texts = make_texts()
-    if arguments.write:
-      markdown.write_all([(README, n, text) for n, text in texts.items()])
-      draw()
-    for name, text in texts.items():
-      print(f'{name}\n{text}\n')
-  except UserError as error:
-    sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

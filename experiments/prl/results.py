@@ -9,16 +9,13 @@ draws prl/<name>.png of what is recorded and puts the tables between their marks
 in prl/README.md.
 """
 
-import argparse
 import os
-import sys
 
-from core.errors import UserError
 from experiments import record
 from experiments.launch import schedule
 from experiments.plots import drawing
 from experiments.prl import predictions, scores
-from experiments.tables import markdown
+from experiments.tables import script
 
 README = os.path.join('prl', 'README.md')
 # By experiment, frames per bin of the recorded returns; 0: every game.
@@ -64,33 +61,32 @@ def draw(name: str) -> None:
   drawing.save(figure, os.path.join('prl', f'{name}.png'))
 
 
+def recorded_names() -> list[str]:
+  """Returns the experiments of which there are records."""
+  return [name for name in EXPERIMENTS if scores.read_runs(name)]
+
+
+def make_texts() -> list[tuple[str, str, str]]:
+  """Returns file, mark and text of every recorded experiment."""
+  return [(README, name, make_text(name)) for name in recorded_names()]
+
+
+def draw_all() -> None:
+  """Draws the figures of every recorded experiment."""
+  for name in recorded_names():
+    draw(name)
+
+
 def main() -> None:
   """Does what the command line asks for."""
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.prl.results',
-    description='Experiments with PRL.',
+  script.main(
+    'experiments.prl.results',
+    'Experiments with PRL.',
+    EXPERIMENTS,
+    run,
+    make_texts,
+    draw_all,
   )
-  parser.add_argument('--run', choices=EXPERIMENTS, help='train, test, record')
-  parser.add_argument('--write', action='store_true', help='figures and tables')
-  parser.add_argument(
-    '--num_parallel', type=int, default=2, help='runs at once'
-  )
-  arguments = parser.parse_args()
-  try:
-    if arguments.run:
-      run(arguments.run, arguments.num_parallel)
-    names = [name for name in EXPERIMENTS if scores.read_runs(name)]
-    if not names:
-      raise UserError('nothing is recorded: --run first')
-    texts = {name: make_text(name) for name in names}
-    if arguments.write:
-      markdown.write_all([(README, n, text) for n, text in texts.items()])
-      for name in names:
-        draw(name)
-    for name, text in texts.items():
-      print(f'{name}\n{text}\n')
-  except UserError as error:
-    sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

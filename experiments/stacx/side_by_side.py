@@ -9,21 +9,18 @@ draws stacx/<name>.png and stacx/<name>_eta.png (the metaparameters), and puts
 the tables between their marks in stacx/README.md.
 """
 
-import argparse
 import os
-import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from core.errors import UserError
 from experiments import record
 from experiments.launch import schedule
 from experiments.plots import curves, drawing
 from experiments.plots.__main__ import parse
 from experiments.runs import bootstrap, describe, grouping, recorded
 from experiments.stacx import metaparameters
-from experiments.tables import markdown
+from experiments.tables import markdown, script
 
 README = os.path.join('stacx', 'README.md')
 AGENTS = {
@@ -40,23 +37,21 @@ class Experiment(NamedTuple):
   Attributes:
     bin_frames: as for `record.record`.
     eta_of: the setting whose metaparameters are drawn.
-    num_parallel: runs at once.
   """
 
   bin_frames: int
   eta_of: str
-  num_parallel: int
 
 
 EXPERIMENTS = {
-  'mechanism': Experiment(10_000, 'stacx', 2),
-  'atari': Experiment(0, 'learning_rate=0.0006,stacx', 1),
-  'swingup_rates': Experiment(10_000, 'learning_rate=0.0003,stacx', 2),
-  'control': Experiment(10_000, 'cartpole_swingup,stacx', 2),
+  'mechanism': Experiment(10_000, 'stacx'),
+  'atari': Experiment(0, 'learning_rate=0.0006,stacx'),
+  'swingup_rates': Experiment(10_000, 'learning_rate=0.0003,stacx'),
+  'control': Experiment(10_000, 'cartpole_swingup,stacx'),
 }
 
 
-def run(name: str) -> None:
+def run(name: str, num_parallel: int) -> None:
   """Trains, tests and records what is not done of an experiment.
 
   Raises:
@@ -64,7 +59,7 @@ def run(name: str) -> None:
   """
   experiment = EXPERIMENTS[name]
   path = os.path.join('experiments', 'stacx', f'{name}_sweep.py')
-  for planned in schedule.run_sweep(path, experiment.num_parallel).runs:
+  for planned in schedule.run_sweep(path, num_parallel).runs:
     row = f'stacx/{name}_{planned.name}'
     record.record(planned.logdir, row, experiment.bin_frames)
 
@@ -148,30 +143,33 @@ def draw(name: str) -> None:
   drawing.save(figure, os.path.join('stacx', f'{name}_eta.png'))
 
 
+def recorded_names() -> list[str]:
+  """Returns the experiments of which there are records."""
+  return [name for name in EXPERIMENTS if settings(name)]
+
+
+def make_texts() -> list[tuple[str, str, str]]:
+  """Returns file, mark and text of every recorded experiment."""
+  return [(README, name, make_table(name)) for name in recorded_names()]
+
+
+def draw_all() -> None:
+  """Draws the figures of every recorded experiment."""
+  for name in recorded_names():
+    draw(name)
+
+
 def main() -> None:
   """Does what the command line asks for."""
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.stacx.side_by_side',
-    description='IMPALA and STACX side by side.',
+  script.main(
+    'experiments.stacx.side_by_side',
+    'IMPALA and STACX side by side.',
+    EXPERIMENTS,
+    run,
+    make_texts,
+    draw_all,
+    alone=('atari',),  # Async: the age of the data depends on the load.
   )
-  parser.add_argument('--run', choices=EXPERIMENTS, help='train, test, record')
-  parser.add_argument('--write', action='store_true', help='figures and tables')
-  arguments = parser.parse_args()
-  try:
-    if arguments.run:
-      run(arguments.run)
-    names = [name for name in EXPERIMENTS if settings(name)]
-    if not names:
-      raise UserError('nothing is recorded: --run first')
-    texts = {name: make_table(name) for name in names}
-    if arguments.write:
-      markdown.write_all([(README, n, text) for n, text in texts.items()])
-      for name in names:
-        draw(name)
-    for name, text in texts.items():
-      print(f'{name}\n{text}\n')
-  except UserError as error:
-    sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

@@ -9,10 +9,8 @@ of what is recorded between their marks in stacx/README.md and draws
 stacx/wide_catch.png and stacx/delayed_catch.png.
 """
 
-import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +22,7 @@ from core.files import atomic_file
 from experiments.launch import process, schedule, sweeps
 from experiments.plots import drawing
 from experiments.runs import bootstrap, csv_files, reader
-from experiments.tables import markdown
+from experiments.tables import markdown, script
 
 RESULTS = os.path.join('experiments', 'results', 'stacx')
 README = os.path.join('stacx', 'README.md')
@@ -248,13 +246,9 @@ def draw(pyplot: Any, recorded: Mapping[str, pd.DataFrame]) -> Any:
   return figure
 
 
-def draw_all(recorded: Mapping[str, pd.DataFrame]) -> None:
-  """Draws stacx/wide_catch.png and stacx/delayed_catch.png.
-
-  Args:
-    recorded: from `read`, by name.
-  """
-  pyplot = drawing.open_pyplot()
+def draw_all() -> None:
+  """Draws stacx/wide_catch.png and stacx/delayed_catch.png."""
+  pyplot, recorded = drawing.open_pyplot(), read_all()
   for task in ('wide', 'delayed'):
     shown = {
       name: runs
@@ -267,44 +261,29 @@ def draw_all(recorded: Mapping[str, pd.DataFrame]) -> None:
 
 
 def read_all() -> dict[str, pd.DataFrame]:
-  """Reads every recorded experiment, by name.
-
-  Raises:
-    UserError: nothing is recorded.
-  """
+  """Reads every recorded experiment, by name."""
   recorded = {name: read(name) for name in EXPERIMENTS}
-  recorded = {name: runs for name, runs in recorded.items() if runs is not None}
-  if not recorded:
-    raise UserError('nothing is recorded: --run first')
-  return recorded
+  return {name: runs for name, runs in recorded.items() if runs is not None}
+
+
+def make_texts() -> list[tuple[str, str, str]]:
+  """Returns file, mark and text of every recorded experiment."""
+  return [
+    (README, f'wide_catch_{name}', make_text(runs, name))
+    for name, runs in read_all().items()
+  ]
 
 
 def main() -> None:
   """Does what the command line asks for."""
-  parser = argparse.ArgumentParser(
-    prog='python -m experiments.stacx.wide_catch_results',
-    description='Experiments with STACX on the wide board.',
+  script.main(
+    'experiments.stacx.wide_catch_results',
+    'Experiments with STACX on Catch, wide and delayed.',
+    EXPERIMENTS,
+    run,
+    make_texts,
+    draw_all,
   )
-  parser.add_argument('--run', choices=EXPERIMENTS, help='train and record')
-  parser.add_argument('--write', action='store_true', help="README's tables")
-  parser.add_argument(
-    '--num_parallel', type=int, default=2, help='runs at once'
-  )
-  arguments = parser.parse_args()
-  try:
-    if arguments.run:
-      run(arguments.run, arguments.num_parallel)
-    recorded = read_all()
-    texts = {name: make_text(runs, name) for name, runs in recorded.items()}
-    if arguments.write:
-      markdown.write_all(
-        [(README, f'wide_catch_{name}', text) for name, text in texts.items()]
-      )
-      draw_all(recorded)
-    for name, text in texts.items():
-      print(f'{name}\n{text}\n')
-  except UserError as error:
-    sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

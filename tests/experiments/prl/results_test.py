@@ -9,6 +9,7 @@ from experiments.launch import sweeps
 from experiments.plots import drawing
 from experiments.prl import predictions, results, scores
 from experiments.runs import recorded
+from experiments.tables import markdown
 from prl.config import Config
 from tests.experiments import fake_runs, flags_test
 
@@ -129,7 +130,7 @@ class CommandTest(RecordedTest, parameterized.TestCase):
     written, saved = [], {}
     with (
       mock.patch('sys.argv', ['results', '--write']),
-      mock.patch.object(results.markdown, 'write_all', written.extend),
+      mock.patch.object(markdown, 'write_all', written.extend),
       mock.patch.object(
         drawing, 'save', lambda figure, path: saved.update({path: figure})
       ),

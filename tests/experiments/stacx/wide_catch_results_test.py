@@ -116,16 +116,16 @@ class WideCatchResultsTest(parameterized.TestCase):
   def test_each_task_has_a_figure(self):
     for run in self.runs:
       write_run(run, end=1)
-    results.record('learning_rates', self.sweep, 2)
-    wide = results.read('learning_rates')
     saved = self.enter_context(mock.patch.object(drawing, 'save'))
-    results.draw_all({'learning_rates': wide, 'eta_starts': wide})
-    results.draw_all({'learning_rates': wide, 'delayed_rates': wide})
+    results.record('learning_rates', self.sweep, 2)
+    results.draw_all()
+    results.record('delayed_rates', self.sweep, 2)
+    results.draw_all()
     shown = [
       (path, len(figure.axes)) for (figure, path), _ in saved.call_args_list
     ]
     wide, delayed = 'stacx/wide_catch.png', 'stacx/delayed_catch.png'
-    self.assertEqual(shown, [(wide, 2), (wide, 1), (delayed, 1)])
+    self.assertEqual(shown, [(wide, 1), (wide, 1), (delayed, 1)])
 
   def test_an_unfinished_run_is_refused(self):
     for run in self.runs:
@@ -138,8 +138,7 @@ class WideCatchResultsTest(parameterized.TestCase):
 
   def test_what_is_not_recorded(self):
     self.assertIsNone(results.read('off_policyness'))
-    with self.assertRaisesRegex(UserError, 'nothing is recorded: --run first'):
-      results.read_all()
+    self.assertEqual(results.make_texts(), [])
 
   @parameterized.parameters(*results.EXPERIMENTS)
   def test_sweeps_name_agents_that_tables_know(self, name):
