@@ -47,7 +47,7 @@ class Doom(suite.Suite):
   name = 'doom'
   title = 'Doom mazes'
   examples = f'first-person tasks (doom:nav_goal), doom and {", ".join(LISTS)}'
-  names = (*TASKS, *CHECKS)
+  names = TASKS
   lists = tuple(LISTS)
   packages = ('vizdoom', 'labmaze')
   has_protocol = True
@@ -65,7 +65,7 @@ class Doom(suite.Suite):
     """
     if name == self.name:
       return TASKS
-    return suite.expand_prefixed(name, _PREFIX, self.names, LISTS)
+    return suite.expand_prefixed(name, _PREFIX, (*TASKS, *CHECKS), LISTS)
 
   def protocol(self, config: Any) -> DoomProtocol:
     """Returns the way to play that the config says.

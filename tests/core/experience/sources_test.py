@@ -269,9 +269,7 @@ class UnfinishedTest(parameterized.TestCase):
     # As in the checkpoint that a population's member copied, and in a gang's.
     config = runs.tiny_config()
     agent = runs.make_agent(config)
-    resume = dict(
-      num_updates=1, config=dict(actor_mode='sync'), source={}, arrays={}
-    )
+    resume = dict(num_updates=1, config=dict(actor_mode='sync'), source={})
     source = make_source(config, agent, resume)
     self.addCleanup(source.close)
     new = make_source(config, agent)
