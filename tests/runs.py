@@ -75,6 +75,17 @@ def command(module: str, *arguments: str) -> Finished:
 class Process(forked.Process):
   """A command in a process of its own, which no test outlives."""
 
+  def finish(self, *arguments: float) -> Finished:
+    """Waits for the end and cleans up.
+
+    A process forked from one with TensorFlow may say on its own that there is
+    no GPU; start_test sees to it that a user's does not.
+    """
+    finished = super().finish(*arguments)
+    lines = finished.stderr.splitlines(keepends=True)
+    said = [line for line in lines if 'failed call to cuInit' not in line]
+    return finished._replace(stderr=''.join(said))
+
   def wait_for_stderr(self, text: str) -> None:
     """Waits until it said `text`."""
     self.wait_for(lambda: text in self.stderr)

@@ -34,7 +34,9 @@ def tearDownModule():
 class SlotsTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
-    self.folder = self.enter_context(tempfile.TemporaryDirectory())
+    # An actor that is being killed may write once more.
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    self.folder = self.enter_context(folder)
     self.said = io.StringIO()
     self.enter_context(contextlib.redirect_stdout(self.said))
     self.errors = self.enter_context(contextlib.redirect_stderr(io.StringIO()))

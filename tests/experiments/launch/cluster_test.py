@@ -1,12 +1,11 @@
 """Sweeps and populations on a Ray cluster, one of this test's own."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
-import shutil
 import socket
 import sys
-import tempfile
 from unittest import mock
 
 import pytest
@@ -14,39 +13,38 @@ from absl.testing import absltest, parameterized
 
 from core.errors import UserError
 from experiments.launch import cluster, process, sweeps
+from tests.core.experience import ray_cluster
 from tests.experiments.launch.schedule_test import LaunchTestCase
 from tests.experiments.population.population_case import PopulationTestCase
 
 _TEST_CLUSTER = []
+_BUILT = contextlib.ExitStack()
 
 
 def address():
   """Returns the head of the cluster, which is started for the first test."""
   if not _TEST_CLUSTER:
+    # Ray reads its mode of authentication once per process, and other tests in
+    # this one may have a cluster too.
+    _BUILT.enter_context(ray_cluster.environment())
     from ray.cluster_utils import Cluster
 
-    # Short: the paths of sockets end at 107 characters.
-    folder = tempfile.mkdtemp(prefix='ray', dir='/tmp')
-    os.makedirs(f'{folder}/ray')
-    with mock.patch.dict(os.environ, RAY_TMPDIR=folder):
-      started = Cluster(
-        initialize_head=True,
-        head_node_args=dict(
-          num_cpus=2,
-          resources={'special': 1},
-          include_dashboard=False,
-          object_store_memory=80 * 2**20,
-        ),
-      )
-    _TEST_CLUSTER.extend((started, folder))
+    started = Cluster(
+      initialize_head=True,
+      head_node_args=dict(
+        num_cpus=2,
+        resources={'special': 1},
+        include_dashboard=False,
+        object_store_memory=ray_cluster.STORE_BYTES,
+      ),
+    )
+    _BUILT.callback(started.shutdown)
+    _TEST_CLUSTER.append(started)
   return _TEST_CLUSTER[0].address
 
 
 def tearDownModule():
-  if _TEST_CLUSTER:
-    started, folder = _TEST_CLUSTER
-    started.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+  _BUILT.close()
 
 
 def sweep_of(logdir, **resources):
