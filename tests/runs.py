@@ -75,13 +75,13 @@ def command(module: str, *arguments: str) -> Finished:
 class Process(forked.Process):
   """A command in a process of its own, which no test outlives."""
 
-  def finish(self, *arguments: float) -> Finished:
+  def finish(self, timeout: float = forked.TIMEOUT_SECS) -> Finished:
     """Waits for the end and cleans up.
 
     A process forked from one with TensorFlow may say on its own that there is
     no GPU; start_test sees to it that a user's does not.
     """
-    finished = super().finish(*arguments)
+    finished = super().finish(timeout)
     lines = finished.stderr.splitlines(keepends=True)
     said = [line for line in lines if 'failed call to cuInit' not in line]
     return finished._replace(stderr=''.join(said))
