@@ -43,9 +43,9 @@ class SimBa(tf.Module):
     ]
     self._last_norm = LayerNorm(width, ensemble, f'{name}/norm')
 
-  def __call__(self, x: tf.Tensor) -> tf.Tensor:
-    """Maps [..., B, num_inputs] to [..., B, width]."""
-    x = self._first(x)
+  def __call__(self, *parts: tf.Tensor) -> tf.Tensor:
+    """Maps parts of [..., B, num_inputs] to [..., B, width]."""
+    x = self._first(*parts)
     for norm, first, second in self._blocks:
       x += second(tf.nn.relu(first(norm(x))))
     return self._last_norm(x)
@@ -68,11 +68,11 @@ class MLP(tf.Module):
       for i in range(shape.depth)
     ]
 
-  def __call__(self, x: tf.Tensor) -> tf.Tensor:
-    """Maps [..., B, num_inputs] to [..., B, width]."""
+  def __call__(self, *parts: tf.Tensor) -> tf.Tensor:
+    """Maps parts of [..., B, num_inputs] to [..., B, width]."""
     for layer in self._layers:
-      x = tf.nn.relu(layer(x))
-    return x
+      parts = (tf.nn.relu(layer(*parts)),)
+    return parts[0]
 
 
 class RunningStatistics(tf.Module):

@@ -63,10 +63,18 @@ class Dense(tf.Module):
     self.b = tf.Variable(tf.zeros(bias_shape), name=f'{name}/b')
     self._dtype = tf.dtypes.as_dtype(precision)
 
-  def __call__(self, x: tf.Tensor) -> tf.Tensor:
-    """Applies the layer; the result is float32."""
-    product = tf.matmul(tf.cast(x, self._dtype), tf.cast(self.w, self._dtype))
-    return tf.cast(product, tf.float32) + self.b
+  def __call__(self, *parts: tf.Tensor) -> tf.Tensor:
+    """Applies the layer to the concatenated parts; the result is float32.
+
+    Each part is multiplied by its own rows of the weights: a part that needs
+    no gradient costs none.
+    """
+    rows = tf.split(self.w, [part.shape[-1] for part in parts], axis=-2)
+    products = [
+      tf.matmul(tf.cast(part, self._dtype), tf.cast(w, self._dtype))
+      for part, w in zip(parts, rows, strict=True)
+    ]
+    return tf.add_n([tf.cast(x, tf.float32) for x in products]) + self.b
 
 
 class LayerNorm(tf.Module):
@@ -112,10 +120,10 @@ class BroNet(tf.Module):
       for i in range(shape.depth)
     ]
 
-  def __call__(self, x: tf.Tensor) -> tf.Tensor:
-    """Maps [..., B, num_inputs] to [..., B, width]."""
+  def __call__(self, *parts: tf.Tensor) -> tf.Tensor:
+    """Maps parts of [..., B, num_inputs] to [..., B, width]."""
     dense, norm = self._first
-    x = tf.nn.relu(norm(dense(x)))
+    x = tf.nn.relu(norm(dense(*parts)))
     for (dense_1, norm_1), (dense_2, norm_2) in self._blocks:
       x += norm_2(dense_2(tf.nn.relu(norm_1(dense_1(x)))))
     return x

@@ -7,6 +7,7 @@ Axes: E critics, B batch, F features, D numbers of an action, n tasks.
 """
 
 import copy
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -51,9 +52,11 @@ class Critic(tf.Module):
       precision=shape.precision,
     )
 
-  def __call__(self, inputs: tf.Tensor, task_id: tf.Tensor) -> tf.Tensor:
-    """Maps float32 [B, inputs] and int32 [B] to float32 [E, B, outputs]."""
-    outputs = self._head(self._trunk(inputs[None]))
+  def __call__(
+    self, parts: Sequence[tf.Tensor], task_id: tf.Tensor
+  ) -> tf.Tensor:
+    """Maps parts of float32 [B, inputs], int32 [B] to [E, B, outputs]."""
+    outputs = self._head(self._trunk(*(part[None] for part in parts)))
     return of_task(outputs, task_id, self._num_heads)
 
 
@@ -237,7 +240,7 @@ class Networks(tf.Module):
     parts = [features, action]
     if embeddings is not None:
       parts.append(embeddings(task_id))
-    return critic(tf.concat(parts, axis=1), task_id)
+    return critic(parts, task_id)
 
   def values(self, outputs: tf.Tensor) -> tf.Tensor:
     """Returns Q, [B], of critics' outputs: no minimum, but a mean of them."""

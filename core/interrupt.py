@@ -59,6 +59,11 @@ def _interrupt_soon():
   signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
+# In which SIGTERM counts once: a launcher's death sends it to a run (see
+# experiments/launch/process.py) once for each of the launcher's threads.
+_ONE_SIGTERM_SECS = 1.0
+
+
 class Interrupt:
   """Catches SIGINT and SIGTERM while in a with-block.
 
@@ -69,6 +74,7 @@ class Interrupt:
   def __init__(self):
     """Starts without a request."""
     self.requested = False
+    self._requested_at = 0.0
 
   def __enter__(self) -> 'Interrupt':
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -80,9 +86,12 @@ class Interrupt:
       signal.signal(number, handler)
 
   def _handle(self, number, unused_frame):
+    secs = time.monotonic() - self._requested_at
     if self.requested:
+      if number == signal.SIGTERM and secs < _ONE_SIGTERM_SECS:
+        return
       for child in multiprocessing.active_children():
         child.kill()  # One that hangs would stay.
       os._exit(128 + number)
-    self.requested = True
+    self.requested, self._requested_at = True, time.monotonic()
     print('stopping after a checkpoint; once more to stop at once', flush=True)

@@ -50,7 +50,7 @@ class BroNetTest(parameterized.TestCase):
     critic = Critic(SHAPE, 6, 4, num_critics=2, num_heads=1)
     randomise(critic)
     inputs = np.float32(np.random.default_rng(1).normal(size=[7, 6]))
-    found = critic(inputs, tf.zeros([7], tf.int32))
+    found = critic([inputs], tf.zeros([7], tf.int32))
     self.assertEqual(found.shape, (2, 7, 4))
     trunk = critic._trunk
     for member in range(2):
@@ -112,7 +112,7 @@ class BroNetTest(parameterized.TestCase):
     )
     for a, b in zip(exact.variables, rough.variables, strict=True):
       b.assign(a)
-    x = np.float32(np.random.default_rng(1).normal(size=[7, 6]))
+    x = [np.float32(np.random.default_rng(1).normal(size=[7, 6]))]
     difference = exact(x, 0) - rough(x, 0)
     self.assertEqual(rough(x, 0).dtype, tf.float32)
     self.assertBetween(np.abs(difference).max(), 1e-5, 0.2)
@@ -239,9 +239,10 @@ class NetworksTest(parameterized.TestCase):
       if is_target:
         embeddings = networks.target_embeddings
       inputs = tf.concat([features, action, embeddings(task_id)], axis=1)
-      np.testing.assert_array_equal(
+      np.testing.assert_allclose(
         networks.criticise(features, action, task_id, is_target),
-        critic(inputs, task_id),
+        critic([inputs], task_id),
+        atol=1e-5,
       )
 
   def test_padding_changes_nothing_as_long_as_it_is_zero(self):
@@ -254,8 +255,10 @@ class NetworksTest(parameterized.TestCase):
         b[:, :6].assign(a)
     x = np.float32(np.random.default_rng(0).normal(size=[5, 6]))
     padded = np.pad(x, [(0, 0), (0, 3)])
-    np.testing.assert_allclose(wide(padded, 0), narrow(x, 0), atol=1e-6)
-    self.assertGreater(np.abs(wide(padded + 1.0, 0) - narrow(x, 0)).max(), 0.1)
+    np.testing.assert_allclose(wide([padded], 0), narrow([x], 0), atol=1e-6)
+    self.assertGreater(
+      np.abs(wide([padded + 1.0], 0) - narrow([x], 0)).max(), 0.1
+    )
 
   def test_heads(self):
     config = dataclasses.replace(CONFIG, task_conditioning='heads')

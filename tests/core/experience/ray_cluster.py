@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Iterator
 from unittest import mock
 
@@ -79,4 +80,5 @@ class LightActor:
       what = self.fault[1]
       if isinstance(what, Exception):
         raise what
+      time.sleep(0.3)  # Else the last result may not have left the process.
       os.kill(os.getpid(), what)

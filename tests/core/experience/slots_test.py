@@ -11,7 +11,6 @@ import time
 from unittest import mock
 
 import psutil
-import pytest
 from absl.testing import absltest, parameterized
 
 from core.errors import UserError
@@ -32,7 +31,6 @@ def tearDownModule():
   _CLUSTER.close()
 
 
-@pytest.mark.slow  # Two of them failed once each on two busy cores.
 class SlotsTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()

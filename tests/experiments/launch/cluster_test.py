@@ -129,7 +129,6 @@ class RayTest(LaunchTestCase):
     ):
       pass
 
-  @pytest.mark.slow  # On a busy machine the run once began anew.
   def test_sweep_goes_on_when_its_launcher_was_killed(self):
     sweep = self.write_sweep(
       OVERRIDES={

@@ -16,6 +16,16 @@ from tests.experiments.launch.sweep_case import ROOT, SweepTestCase
 
 SLOW = {'update_secs': 0.1, 'total_environment_frames': 3000}  # Three seconds.
 
+THREADED = """
+import json, sys, threading, time
+from experiments.launch import process
+
+for _ in range(50):
+  threading.Thread(target=time.sleep, args=(60.0,), daemon=True).start()
+process.start(json.loads(sys.argv[1]), sys.argv[2], {}, 'a run')
+time.sleep(60.0)
+"""
+
 
 class LaunchTestCase(SweepTestCase):
   """Launchers in processes of their own."""
@@ -238,6 +248,26 @@ class EndOfLauncherTest(LaunchTestCase):
       self.assertLen(list((run_dir / 'checkpoints').iterdir()), 1)
     self.launch(sweep)
     self.assert_finished_without_overlap(run_dirs, 2)
+
+  def test_a_parent_of_many_threads_is_killed(self):
+    # As a worker of Ray: each of its threads that ends sends the signal anew.
+    run_dir = self.run_dir('slow', 1)
+    run_dir.mkdir(parents=True)
+    slow = [f'--{name}={value}' for name, value in SLOW.items()]
+    module = 'tests.experiments.short_run'
+    arguments = ['-m', module, *slow, '--seed=1', f'--logdir={run_dir}']
+    parent = subprocess.Popen(
+      [sys.executable, '-c', THREADED, json.dumps(arguments), str(run_dir)],
+      cwd=ROOT,
+    )
+    self.addCleanup(parent.wait)
+    self.addCleanup(parent.kill)
+    self.wait_for_rows(run_dir, 3)
+    pid = self.events(run_dir)[0][1]
+    parent.kill()
+    self.wait_until(lambda: not process.create_time(pid), 'the end')
+    self.assertEqual([w for w, _, _ in self.events(run_dir)], ['train', 'end'])
+    self.assertLen(list((run_dir / 'checkpoints').iterdir()), 1)
 
   def test_a_run_that_outlives_its_launcher_is_waited_for(self):
     sweep, launcher, run_dirs = self.start_two(is_deaf='true')
