@@ -6,14 +6,17 @@ import json
 import pathlib
 import signal
 import tempfile
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
 from brc.config import DEBUG, Config
+from core.experience.player import Player
 from core.suites.tasks import Tasks
 from core.training import replay_benchmark
+from core.training.replay_train import ReplayLearner
 from tests import runs
 
 NUM_STEPS, FIRST = 190, 101
@@ -197,15 +200,31 @@ class RunTest(parameterized.TestCase):
     self.run_eagerly()
     config = config_of(self.logdir(), mode='benchmark')
     agent, tasks = runs.make_agent(config), Tasks.of(config)
-    rates = replay_benchmark.benchmark(config, agent, tasks, secs=0.9)
+    now = 0.0
+
+    def lasting(secs, method):
+      def call(*args):
+        nonlocal now
+        now += secs
+        return method(*args)
+
+      return call
+
+    with (
+      mock.patch.object(Player, 'step', lasting(1.0, Player.step)),
+      mock.patch.object(
+        ReplayLearner, 'step', lasting(2.0, ReplayLearner.step)
+      ),
+      mock.patch.object(replay_benchmark, 'time', mock.Mock()) as clock,
+    ):
+      clock.monotonic = lambda: now
+      rates = replay_benchmark.benchmark(config, agent, tasks, secs=9.0)
     path = pathlib.Path(config.logdir, 'benchmark.json')
     found = json.loads(path.read_text())
     self.assertEqual(found['frames_per_sec'], rates)
-    for of_rounds in rates.values():
-      self.assertLen(of_rounds, 3)
-    # Both take longer than either.
-    medians = [np.median(of_rounds) for of_rounds in rates.values()]
-    self.assertLess(medians[1], min(medians[0], medians[2]) * 1.2)
+    per_step = len(TASKS) * config.num_action_repeats
+    for of_rounds, secs in zip(rates.values(), (1.0, 3.0, 2.0), strict=True):
+      np.testing.assert_allclose(of_rounds, 3 * [per_step / secs])
     self.assertGreater(found['peak_memory_gb'], 0.1)
 
 
