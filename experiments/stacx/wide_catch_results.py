@@ -42,10 +42,11 @@ NAMES = {
 EXPERIMENTS = {
   'learning_rates': 'learning_rate',
   'robustness_gamma': 'gamma',
-  'robustness_g_v': 'g_v',
   'eta_starts': 'start',
   'off_policyness': 'policy_age',
   'delayed_rates': 'learning_rate',
+  'delayed_gamma': 'gamma',
+  'delayed_g_v': 'g_v',
 }
 
 

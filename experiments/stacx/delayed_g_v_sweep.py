@@ -1,16 +1,16 @@
-"""Figure 4 (b) in small: good and bad weights of the value loss, 50 runs.
+"""Figure 4 (b) in small: good and bad weights of the value loss, late rewards, 50 runs.
 
-python -m experiments.launch experiments/stacx/robustness_g_v_sweep.py
+python -m experiments.launch experiments/stacx/delayed_g_v_sweep.py
 """
 
-# Learning rates: each agent's best of learning_rates_sweep.py.
+# Learning rates: each agent's best of delayed_rates_sweep.py.
 _AGENTS = {
   'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.006},
   'stacx': {'learning_rate': 0.012},
 }
 
 MODULE = 'stacx.experiment'
-FLAGFILE = 'experiments/stacx/wide_catch.flags'
+FLAGFILE = 'experiments/stacx/delayed_catch.flags'
 OVERRIDES = {
   # The flag weighs half of the squared error (D13 in stacx/README.md).
   f'{agent},g_v={g_v}': {**flags, 'baseline_cost': 2 * g_v}
@@ -18,6 +18,6 @@ OVERRIDES = {
   for agent, flags in _AGENTS.items()
 }
 SEEDS = (1, 2, 3, 4, 5)
-LOGDIR = 'runs/stacx/robustness_g_v'
+LOGDIR = 'runs/stacx/delayed_g_v'
 # One core per run: several run at once, and such small networks gain nothing.
 ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}

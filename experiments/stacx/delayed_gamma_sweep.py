@@ -1,0 +1,22 @@
+"""Figure 4 (a) in small: good and bad discounts, late rewards, 50 runs.
+
+python -m experiments.launch experiments/stacx/delayed_gamma_sweep.py
+"""
+
+# Learning rates: each agent's best of delayed_rates_sweep.py.
+_AGENTS = {
+  'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.006},
+  'stacx': {'learning_rate': 0.012},
+}
+
+MODULE = 'stacx.experiment'
+FLAGFILE = 'experiments/stacx/delayed_catch.flags'
+OVERRIDES = {
+  f'{agent},gamma={gamma}': {**flags, 'discounting': gamma}
+  for gamma in (0.9, 0.95, 0.98, 0.99, 0.995)
+  for agent, flags in _AGENTS.items()
+}
+SEEDS = (1, 2, 3, 4, 5)
+LOGDIR = 'runs/stacx/delayed_gamma'
+# One core per run: several run at once, and such small networks gain nothing.
+ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
