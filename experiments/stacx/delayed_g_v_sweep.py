@@ -1,12 +1,13 @@
-"""Figure 4 (b) in small: good and bad weights of the value loss, late rewards, 50 runs.
+"""Figure 4 (b) in small, late rewards: weights of the value loss, 50 runs.
 
 python -m experiments.launch experiments/stacx/delayed_g_v_sweep.py
 """
 
-# Learning rates: each agent's best of delayed_rates_sweep.py.
+# Learning rates: each agent's best over all of training in
+# delayed_rates_sweep.py.
 _AGENTS = {
   'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.006},
-  'stacx': {'learning_rate': 0.012},
+  'stacx': {'learning_rate': 0.006},
 }
 
 MODULE = 'stacx.experiment'
