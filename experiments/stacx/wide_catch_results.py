@@ -37,16 +37,17 @@ NAMES = {
   'truncated': 'alpha 1 (V-trace)',
   'not_truncated': 'alpha 0 (importance sampling)',
   'self_tuned': 'alpha self-tuned',
+  'self_tuned_fast': 'alpha self-tuned, meta learning rate .03',
 }
 # By experiment: what its settings change beside the agent.
 EXPERIMENTS = {
   'learning_rates': 'learning_rate',
   'robustness_gamma': 'gamma',
-  'eta_starts': 'start',
-  'off_policyness': 'policy_age',
   'delayed_rates': 'learning_rate',
   'delayed_gamma': 'gamma',
   'delayed_g_v': 'g_v',
+  'delayed_eta_starts': 'start',
+  'delayed_off_policyness': 'policy_age',
 }
 
 
