@@ -96,7 +96,9 @@ class WideCatchResultsTest(parameterized.TestCase):
       'STACX is at least as good as IMPALA in 67% of these settings [33%, 67%]',
       results.make_text(runs, 'robustness_gamma'),
     )
-    self.assertNotIn('at least', results.make_text(runs, 'off_policyness'))
+    self.assertNotIn(
+      'at least', results.make_text(runs, 'delayed_off_policyness')
+    )
 
   def test_the_figure_has_a_line_per_agent(self):
     for i, run in enumerate(self.runs):
@@ -137,7 +139,7 @@ class WideCatchResultsTest(parameterized.TestCase):
       results.record('learning_rates', self.sweep, 2)
 
   def test_what_is_not_recorded(self):
-    self.assertIsNone(results.read('off_policyness'))
+    self.assertIsNone(results.read('delayed_off_policyness'))
     self.assertEqual(results.make_texts(), [])
 
   @parameterized.parameters(*results.EXPERIMENTS)
