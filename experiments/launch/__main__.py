@@ -43,6 +43,10 @@ def _parse_arguments():
 
 def _print_commands(sweep):
   lines = []
+  if sweep.learners > 1:
+    lines.append(
+      f'# {sweep.learners} learners train together: each has a TF_CONFIG'
+    )
   for run in sweep.runs:
     num_done = process.num_done(process.read_state(run.logdir), run.stages)
     for i, stage in enumerate(run.stages):
@@ -59,6 +63,8 @@ def main() -> None:
     if arguments.dry_run:
       _print_commands(sweep)
       return
+    if arguments.estimate and sweep.learners > 1:
+      raise UserError('--estimate measures one learner: leave LEARNERS out')
     if arguments.estimate:
       num_copies = arguments.max_parallel or cluster.DEFAULT_SLOTS
       estimate.show(sweep, num_copies)

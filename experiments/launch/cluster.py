@@ -10,15 +10,13 @@ import contextlib
 import dataclasses
 import os
 import secrets
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.errors import UserError
 from core.experience import cluster
-from experiments.launch import process, sweeps
+from experiments.launch import gang, process, remote, sweeps
 
 DEFAULT_SLOTS = 2
 _PROBE_SECS = 60.0
@@ -93,7 +91,8 @@ def open_place(
       resources, or one does not see what this one sees.
   """
   if where.cluster == 'local':
-    yield Place(slots or DEFAULT_SLOTS, process.start)
+    start = gang.starter(sweep.learners, process.start, gang.start_here)
+    yield Place(slots or DEFAULT_SLOTS, start)
     return
   cluster.require_ray()
   root = os.getcwd()
@@ -102,17 +101,18 @@ def open_place(
     import ray
 
     nodes = [node for node in ray.nodes() if node['Alive']]
-    capacity = _capacity(nodes, sweep.resources)
+    capacity = _capacity(nodes, sweep.resources, sweep.learners)
     _probe(ray, nodes, sweep.logdir, root)
-    starter = _RayStarter(ray, sweep.resources, root)
-    yield Place(min(slots or capacity, capacity), starter.start)
+    starter = remote.Starter(sweep.resources, root)
+    start = gang.starter(sweep.learners, starter.start, starter.start_gang)
+    yield Place(min(slots or capacity, capacity), start)
 
 
-def _capacity(nodes, resources):
+def _capacity(nodes, resources, learners=1):
   """Returns how many runs the machines have room for at once.
 
   Raises:
-    UserError: none has room for one.
+    UserError: they have none for one.
   """
   capacity = sum(
     min(
@@ -121,16 +121,17 @@ def _capacity(nodes, resources):
     )
     for node in nodes
   )
-  if not capacity:
+  if capacity < learners:
     most = {
       name: max((n['Resources'].get(name, 0) for n in nodes), default=0)
       for name in resources
     }
+    whose = f'{learners} learners' if learners > 1 else 'a run'
     raise UserError(
-      f'no machine of the cluster has room for a run: RESOURCES is '
+      f'no machine of the cluster has room for {whose}: RESOURCES is '
       f'{dict(resources)}, the most that one has is {most}'
     )
-  return capacity
+  return capacity // learners
 
 
 def _probe(ray, nodes, logdir, root):
@@ -192,114 +193,3 @@ def _probe(ray, nodes, logdir, root):
       'LOGDIR, this repository and its Python must be on storage that all '
       f'machines see under the same path; {"; ".join(problems)}'
     )
-
-
-class _RayStarter:
-  """Starts processes on the machines of a cluster."""
-
-  def __init__(self, ray: Any, resources: Mapping[str, float], root: str):
-    self._ray = ray
-    self._root = root
-    amounts = dict(resources)
-    options = {
-      option: amounts.pop(name)
-      for name, option in (
-        ('CPU', 'num_cpus'),
-        ('GPU', 'num_gpus'),
-        ('memory', 'memory'),
-      )
-      if name in amounts
-    }
-    # Tried again by the launcher, which looks at the checkpoint first.
-    self._task = ray.remote(max_retries=0)(run_on_node).options(
-      **{'num_cpus': 0, **options}, resources=amounts
-    )
-
-  def start(
-    self,
-    arguments: Sequence[str],
-    logdir: str,
-    environment: Mapping[str, str],
-    name: str,
-  ) -> 'RemoteProcess':
-    """Starts a process, as `process.start`."""
-    reference = self._task.remote(
-      list(arguments),
-      os.path.abspath(logdir),
-      dict(environment),
-      name,
-      self._root,
-    )
-    return RemoteProcess(self._ray, reference, logdir)
-
-
-class RemoteProcess:
-  """A process on another machine, as far as a launcher uses one.
-
-  Attributes:
-    pid: 0: it is none of this machine's.
-  """
-
-  pid = 0
-
-  def __init__(self, ray: Any, reference: Any, logdir: str):
-    """Watches a task of `run_on_node`."""
-    self._ray = ray
-    self._reference = reference
-    self._logdir = logdir
-
-  def poll(self) -> int | None:
-    """Returns its status; None while it runs."""
-    ready, _ = self._ray.wait([self._reference], timeout=0)
-    if not ready:
-      return None
-    try:
-      return self._ray.get(self._reference)
-    except self._ray.exceptions.TaskCancelledError:
-      return -signal.SIGINT
-    except self._ray.exceptions.RayError as error:
-      # Its machine is lost, or the task could not start.
-      reason = ' '.join(str(error).split())[-300:]
-      with open(os.path.join(self._logdir, 'log'), 'a') as log:
-        log.write(f'Ray: {type(error).__name__}: {reason}\n')
-      return 1
-
-  def send_signal(self, number: int) -> None:
-    """Asks it to write a checkpoint and end, whatever the signal."""
-    del number
-    self._ray.cancel(self._reference)
-
-
-def run_on_node(
-  arguments: Sequence[str],
-  logdir: str,
-  environment: Mapping[str, str],
-  name: str,
-  root: str,
-) -> int:
-  """Runs a process to its end on the machine of this task.
-
-  Args:
-    arguments: what stands after `python`.
-    logdir: of the run.
-    environment: variables beside the task's own.
-    name: of the stage.
-    root: folder of the repository.
-
-  Returns:
-    Its status. When the task is cancelled, the process writes a checkpoint and
-    ends; so it does when the task's worker dies.
-  """
-  os.chdir(root)
-  with process.only_one(logdir) as descriptor:
-    child = process.start(
-      arguments, logdir, environment, name, held=(descriptor,)
-    )
-    while True:
-      try:
-        status = child.wait()
-        process.end_children(child)
-        return status
-      except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        time.sleep(0.01)

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.interrupt import Interrupt
-from experiments.launch import process, sweeps
+from experiments.launch import gang, process, sweeps
 from experiments.launch.display import Display
 from experiments.runs import reader
 
@@ -28,6 +28,7 @@ class Job:
     process: at work, as of `process.start`; None for one that an earlier
       launcher started.
     started: time.monotonic() of its start.
+    first_frame: of the checkpoint from which it went on.
     num_failures: of this launch.
     reason: why it failed.
   """
@@ -37,6 +38,7 @@ class Job:
   state: str = 'waiting'
   process: Any = None
   started: float = 0.0
+  first_frame: int = 0
   num_failures: int = 0
   reason: str = ''
 
@@ -104,8 +106,9 @@ def run_sweep(path: str, max_parallel: int) -> sweeps.Sweep:
     UserError: the file is wrong, or a run failed or was interrupted.
   """
   sweep = sweeps.read(path)
+  start = gang.starter(sweep.learners, process.start, gang.start_here)
   with Display() as display:
-    jobs = launch(sweep, max_parallel, False, display)
+    jobs = launch(sweep, max_parallel, False, display, start)
   if any(job.state != 'done' for job in jobs):
     raise UserError('; '.join(report(jobs)))
   return sweep
@@ -168,6 +171,7 @@ def _start(sweep, job, start):
   except OSError as error:
     raise UserError(f'cannot start {run.name}: {error}') from error
   job.state, job.started = 'running', time.monotonic()
+  job.first_frame = _frames(run.logdir)
   job.disk_state.pid = job.process.pid
   job.disk_state.create_time = process.create_time(job.process.pid)
   process.write_state(run.logdir, job.disk_state)
@@ -195,11 +199,25 @@ def _poll(job, is_interrupted):
   process.write_state(run.logdir, job.disk_state)
   if reason is None:
     job.state = 'done' if job.stage == len(run.stages) else 'waiting'
-  elif is_interrupted:
+  elif is_interrupted or _was_lost(job, status):
     job.state = 'waiting'
   else:
     job.state, job.reason = 'failed', reason
     job.num_failures += 1
+
+
+def _was_lost(job, status):
+  """Tells whether a stage only needs another start, and gets on by it."""
+  is_lost = status == os.EX_TEMPFAIL
+  return is_lost and _frames(job.run.logdir) > job.first_frame
+
+
+def _frames(logdir):
+  """Returns the frame of the newest checkpoint, 0 if there is none."""
+  try:
+    return reader.read_run(logdir).checkpoint_frames or 0
+  except UserError:
+    return 0
 
 
 def _why_not_done(run, stage, status):

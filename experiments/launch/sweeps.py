@@ -7,7 +7,8 @@
     LOGDIR = 'runs/my_sweep'
     STAGES = ({}, {'mode': 'test', 'test_num_episodes': 30})  # Optional.
     ENVIRONMENT = {'TF_NUM_INTRAOP_THREADS': '1'}  # Optional.
-    RESOURCES = {'CPU': 2, 'GPU': 1}  # Optional: of a run, on a cluster.
+    RESOURCES = {'CPU': 2, 'GPU': 1}  # Optional: of a process, on a cluster.
+    LEARNERS = 2  # Optional: processes that train a run together.
 
 Every setting of OVERRIDES is run with every seed; a setting's `flagfile` stands
 for FLAGFILE, and `{seed}` in a value for the run's seed, as in the logdir of
@@ -30,7 +31,12 @@ from core.errors import UserError
 from core.files import refuse_pipe
 
 REQUIRED = ('MODULE', 'FLAGFILE', 'OVERRIDES', 'SEEDS', 'LOGDIR')
-OPTIONAL = {'STAGES': ({},), 'ENVIRONMENT': {}, 'RESOURCES': {'CPU': 1}}
+OPTIONAL = {
+  'STAGES': ({},),
+  'ENVIRONMENT': {},
+  'RESOURCES': {'CPU': 1},
+  'LEARNERS': 1,
+}
 
 _RESERVED = ('seed', 'logdir')  # Of every run by the sweep itself.
 _FOLDER = re.compile(r'(?!\.)[\w=.,+-]{1,200}')  # File systems end at 255.
@@ -57,6 +63,7 @@ class Sweep:
   environment: Mapping[str, str]
   runs: tuple[PlannedRun, ...]
   resources: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  learners: int = 1
 
 
 def read(path: str) -> Sweep:
@@ -151,6 +158,10 @@ def parse(constants: Mapping[str, Any]) -> Sweep:
       raise UserError(f'{name} must be a string, not {values[name]!r}')
   if not values['LOGDIR']:
     raise UserError('LOGDIR is empty')
+  if type(values['LEARNERS']) is not int or values['LEARNERS'] < 1:
+    raise UserError(
+      f'LEARNERS must be a whole number above 0, not {values["LEARNERS"]!r}'
+    )
   _check_module(values['MODULE'])
   settings = _named_settings(values['OVERRIDES'])
   stages = _settings('STAGES', values['STAGES'])
@@ -163,7 +174,8 @@ def parse(constants: Mapping[str, Any]) -> Sweep:
   ]
   environment = _environment(values['ENVIRONMENT'])
   resources = _resources(values['RESOURCES'])
-  return Sweep(values['LOGDIR'], environment, tuple(runs), resources)
+  learners = values['LEARNERS']
+  return Sweep(values['LOGDIR'], environment, tuple(runs), resources, learners)
 
 
 def _make_run(values, name, setting, stages, seed):
@@ -173,6 +185,8 @@ def _make_run(values, name, setting, stages, seed):
     flags = {'flagfile': values['FLAGFILE'], **setting, **stage}
     flagfile = flags.pop('flagfile')
     modes.append(flags.get('mode', 'train'))
+    if values['LEARNERS'] > 1 and modes[-1] == 'train':
+      flags |= {'strategy': 'multi_worker'}
     flags |= {'seed': seed, 'logdir': logdir}
     # The flag file first: absl lets what stands later win.
     arguments = [f'--flagfile={flagfile}'] if flagfile else []
