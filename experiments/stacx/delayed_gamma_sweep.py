@@ -1,4 +1,4 @@
-"""Figure 4 (a) in small, late rewards: good and bad discounts, 50 runs.
+"""Figure 4 (a) in small, late rewards: good and bad discounts, 75 runs.
 
 python -m experiments.launch experiments/stacx/delayed_gamma_sweep.py
 """
@@ -8,6 +8,11 @@ python -m experiments.launch experiments/stacx/delayed_gamma_sweep.py
 _AGENTS = {
   'impala': {'num_heads': 1, 'self_tuned': '', 'learning_rate': 0.006},
   'stacx': {'learning_rate': 0.006},
+  # Self-tuned gammas start at .99 whatever the outer one; these are the outer.
+  'stacx_gamma_fixed': {
+    'learning_rate': 0.006,
+    'self_tuned': 'lambda,alpha,g_v,g_p,g_e',
+  },
 }
 
 MODULE = 'stacx.experiment'

@@ -33,6 +33,7 @@ NAMES = {
   'stac': 'STAC',
   'impala_auxiliary': 'IMPALA with fixed auxiliary tasks',
   'stacx': 'STACX',
+  'stacx_gamma_fixed': 'STACX, gamma not tuned',
   'stacx_fast': 'STACX, meta learning rate .03',
   'truncated': 'alpha 1 (V-trace)',
   'not_truncated': 'alpha 0 (importance sampling)',
