@@ -3,6 +3,7 @@
     python -m experiments.population FILE.py              # train, then test
     ... --slots=4             # processes at once
     ... --dry_run             # prints the first commands
+    ... --estimate            # frames, hours and memory, by a short benchmark
     ... --draw                # <logdir>/lineage.png of what is there
     ... --check               # compares history and checkpoints
     ... --cluster=ray --ray_address=HEAD:6379   # slices on a cluster's machines
@@ -12,11 +13,13 @@ experiments/population/settings.py says how a population file is written.
 """
 
 import argparse
+import dataclasses
+import math
 import os
 import sys
 
 from core.errors import UserError
-from experiments.launch import cluster, sweeps
+from experiments.launch import cluster, estimate, sweeps
 from experiments.population import lineage, picture, schedule, settings, state
 from experiments.population.run import run
 
@@ -28,6 +31,7 @@ def _parse_arguments():
     '--slots', type=int, help='processes at once (2; as many as a cluster has)'
   )
   parser.add_argument('--dry_run', action='store_true', help='print commands')
+  parser.add_argument('--estimate', action='store_true', help='state the cost')
   parser.add_argument('--draw', action='store_true', help='draw lineages')
   parser.add_argument(
     '--check', action='store_true', help='compare history and checkpoints'
@@ -48,6 +52,21 @@ def _print_commands(file):
       arguments = schedule.slice_arguments(population, i, member, name)
       command = sweeps.show_command(file.sweep, arguments)
       print(f'# done: {command}' if member.is_done else command)
+
+
+def _estimate(file, slots):
+  """States the cost of all members."""
+  runs = tuple(
+    run
+    for run, population in zip(file.sweep.runs, file.populations, strict=True)
+    for _ in range(population.num_members)
+  )
+  estimate.show(dataclasses.replace(file.sweep, runs=runs), slots)
+  num_slices = sum(
+    of.num_members * math.ceil(of.total_frames / of.slice_frames)
+    for of in file.populations
+  )
+  print(f'the starts of {num_slices} processes, one per slice, come on top')
 
 
 def _begun(file):
@@ -82,6 +101,9 @@ def main() -> None:
     arguments = _parse_arguments()
     if arguments.dry_run:
       _print_commands(settings.read(arguments.file))
+    elif arguments.estimate:
+      slots = arguments.slots or cluster.DEFAULT_SLOTS
+      _estimate(settings.read(arguments.file), slots)
     elif arguments.check:
       _check(settings.read(arguments.file))
     elif arguments.draw:

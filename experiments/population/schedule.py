@@ -15,6 +15,7 @@ from core.interrupt import Interrupt
 from experiments.launch import process, schedule
 from experiments.population import jobs as job_ends
 from experiments.population import members
+from experiments.population.display import Display
 from experiments.population.jobs import Job, say
 from experiments.population.settings import Population
 from experiments.population.state import Member, Store
@@ -46,7 +47,7 @@ def train(
     UserError: another launcher is at work, a logdir is another population's, or
       the disk fails.
   """
-  with process.lock(root), Interrupt() as interrupt:
+  with process.lock(root), Interrupt() as interrupt, Display() as display:
     stores = [Store(population) for population in populations]
     jobs = [_find(store, i) for store in stores for i in range(_size(store))]
     for store in stores:
@@ -65,6 +66,7 @@ def train(
         _start_waiting(jobs, environment, slots, start)
       if not any(_is_awaited(job, interrupt.requested) for job in jobs):
         break
+      display.update(jobs, summary(jobs))
       if time.monotonic() - summary_time > _SUMMARY_SECS:
         summary_time = time.monotonic()
         say(summary(jobs))
