@@ -86,11 +86,8 @@ def slice_table(events: list[dict]) -> pd.DataFrame:
   """
   slices = lineage.slices_of(events)
   best = events[-1]['best']
-  last = [
-    e.get('next_parent', e.get('slice'))
-    for e in events
-    if e['event'] in ('slice', 'evolve') and e['member'] == best
-  ][-1]
+  # Nothing is copied after a member's last slice.
+  last = [name for name, e in slices.items() if e['member'] == best][-1]
   chosen = {e['slice'] for e in lineage.ancestry(slices, last)}
   rows = []
   for e in slices.values():

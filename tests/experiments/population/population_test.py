@@ -188,6 +188,9 @@ class InProcessTest(PopulationTestCase):
       path.write_text(text.replace(old, new.ljust(len(old))))
       problems = lineage.check(population)
       self.assertEqual(bool(problems), old != new)
+    begins = [line for line in text.splitlines() if '"begin"' in line]
+    path.write_text('\n'.join(begins))  # The slices are in checkpoints alone.
+    self.assertLen(lineage.check(population), population.num_members)
     path.write_text(text)
     target = pathlib.Path(population.member_logdir(0), 'checkpoints')
     for checkpoint in target.iterdir():
@@ -315,9 +318,13 @@ class CatchTest(PopulationTestCase):
   def test_real_members(self):
     tiny = dict(preset='debug', total_environment_frames=400)
     tiny |= dict(num_environments=4, batch_size=4, unroll_length=5)
+    tiny |= dict(actor_mode='sync', xla='off')
+    path = self.folder / 'tiny.flags'  # In a file, some may do nothing.
+    path.write_text(''.join(f'--{k}={v}\n' for k, v in tiny.items()))
     changes = dict(
       MODULE='impala.experiment',
-      OVERRIDES={'fast': {**tiny, 'actor_mode': 'sync', 'xla': 'off'}},
+      FLAGFILE=str(path),
+      OVERRIDES={'fast': {}},
       STAGES=({}, {'mode': 'test', 'test_num_episodes': 2}),
       NUM_MEMBERS=2,
       SLICE_FRAMES=200,
