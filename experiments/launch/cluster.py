@@ -84,7 +84,7 @@ def open_place(
   Args:
     where: here or a cluster.
     sweep: its LOGDIR and the resources of a run.
-    slots: processes at once; None: two, or as many as the cluster has room for.
+    slots: runs at once; None: two, or as many as the cluster has room for.
 
   Raises:
     UserError: Ray is missing, its head cannot be reached, no machine has the
@@ -95,6 +95,8 @@ def open_place(
     yield Place(slots or DEFAULT_SLOTS, start)
     return
   cluster.require_ray()
+  if sweep.learners > 1 and not sweep.resources:
+    raise UserError('LEARNERS on a cluster need RESOURCES, such as {"CPU": 1}')
   root = os.getcwd()
   variables = {**_WORKER_ENVIRONMENT, 'PYTHONPATH': root}
   with cluster.connected(where.address, {'env_vars': variables}):
@@ -121,14 +123,18 @@ def _capacity(nodes, resources, learners=1):
     )
     for node in nodes
   )
-  if capacity < learners:
+  if 0 < capacity < learners:
+    raise UserError(
+      f'the cluster has room for {capacity} learners of {dict(resources)}; '
+      f'LEARNERS is {learners}'
+    )
+  if not capacity:
     most = {
       name: max((n['Resources'].get(name, 0) for n in nodes), default=0)
       for name in resources
     }
-    whose = f'{learners} learners' if learners > 1 else 'a run'
     raise UserError(
-      f'no machine of the cluster has room for {whose}: RESOURCES is '
+      f'no machine of the cluster has room for a run: RESOURCES is '
       f'{dict(resources)}, the most that one has is {most}'
     )
   return capacity // learners

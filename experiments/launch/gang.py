@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from experiments.launch import process
 
 FLAG = '--strategy=multi_worker'
-# Learners end within --collective_timeout of a lost one; one that is frozen
-# does not.
-_LAST_SECS = 60.0
+# Learners end within their --collective_timeout of a lost one; one that is
+# frozen does not.
+_LAST_SECS = 600.0
 
 
 class Seat(NamedTuple):
@@ -36,7 +36,11 @@ class Seat(NamedTuple):
 
 
 def seats_here(count: int) -> list[Seat]:
-  """Returns so many seats on this machine, with ports that are free now."""
+  """Returns so many seats on this machine.
+
+  Their ports are free now. If another program takes one before its learner
+  does, the run fails with a line about it, and the next launch tries again.
+  """
   with contextlib.ExitStack() as stack:
     sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
     for each in sockets:
@@ -73,12 +77,13 @@ class Gang:
       OSError: one could not be started; none is left then.
     """
     addresses = [seat.address for seat in seats]
+    self._logdir = logdir
     self._workers: list[Any] = []
     self._statuses: list[int | None] = [None] * len(seats)
     self._killing_time: float | None = None
     try:
       for index, seat in enumerate(seats):
-        folder = os.path.join(logdir, f'worker_{index}') if index else logdir
+        folder = os.path.join(logdir, _folder(index))
         os.makedirs(folder, exist_ok=True)
         config = {
           'cluster': {'worker': addresses},
@@ -104,6 +109,7 @@ class Gang:
         self._statuses[index] = worker.poll()
         if self._statuses[index] is not None:
           process.end_children(worker)
+          self._note_end(index)
     if None in self._statuses:
       self._kill_late_ones()
       return None
@@ -112,9 +118,21 @@ class Gang:
       return errors[0]
     return os.EX_TEMPFAIL if any(self._statuses) else 0
 
+  def _note_end(self, index):
+    """Says in the chief's log whose error it was; the chief does not know."""
+    status = self._statuses[index]
+    if index and status not in (0, os.EX_TEMPFAIL):
+      with open(os.path.join(self._logdir, 'log'), 'a') as log:
+        log.write(
+          f'worker {index} ended with status {status}: {_folder(index)}/log\n'
+        )
+
   def _kill_late_ones(self):
-    """Ends those that still run long after another has ended."""
-    if all(status is None for status in self._statuses):
+    """Ends those that still run long after another was lost.
+
+    Not after one that is done: the chief may be writing its last checkpoint.
+    """
+    if not any(self._statuses):
       return
     now = time.monotonic()
     self._killing_time = self._killing_time or now + _LAST_SECS
@@ -128,6 +146,11 @@ class Gang:
     for worker, status in zip(self._workers, self._statuses, strict=True):
       if status is None and worker.poll() is None:
         worker.send_signal(number)
+
+
+def _folder(index):
+  """Returns where a learner's log is, from the logdir of the run."""
+  return f'worker_{index}' if index else ''
 
 
 def starter(

@@ -12,6 +12,8 @@ from typing import Any
 
 from experiments.launch import gang, process
 
+_GROUP_SECS = 120.0
+
 
 class Starter:
   """Starts processes on the machines of the cluster that is connected."""
@@ -96,7 +98,7 @@ class RemoteProcess:
   pid = 0
 
   def __init__(self, ray: Any, reference: Any, logdir: str):
-    """Watches a task of `run_on_node`."""
+    """Watches a task of `run_on_node` or `run_gang`."""
     self._ray = ray
     self._reference = reference
     self._logdir = logdir
@@ -111,11 +113,19 @@ class RemoteProcess:
     except self._ray.exceptions.TaskCancelledError:
       return -signal.SIGINT
     except self._ray.exceptions.RayError as error:
-      # Its machine is lost, or the task could not start.
       reason = ' '.join(str(error).split())[-300:]
       with open(os.path.join(self._logdir, 'log'), 'a') as log:
         log.write(f'Ray: {type(error).__name__}: {reason}\n')
-      return 1
+      errors = self._ray.exceptions
+      is_lost = isinstance(
+        error,
+        (
+          errors.WorkerCrashedError,
+          errors.NodeDiedError,
+          errors.OwnerDiedError,
+        ),
+      )
+      return os.EX_TEMPFAIL if is_lost else 1
 
   def send_signal(self, number: int) -> None:
     """Asks it to write a checkpoint and end, whatever the signal."""
@@ -124,8 +134,8 @@ class RemoteProcess:
     self._ray.cancel(self._reference, recursive=False)
 
   def kill(self) -> None:
-    """Ends it without a checkpoint."""
-    self._ray.cancel(self._reference, force=True)
+    """Asks it to end, and the second time ends it without a checkpoint."""
+    self.send_signal(signal.SIGINT)
 
 
 def run_on_node(
@@ -146,20 +156,25 @@ def run_on_node(
 
   Returns:
     Its status. When the task is cancelled, the process writes a checkpoint and
-    ends; so it does when the task's worker dies.
+    ends; so it does when the task's worker dies. Cancelled again, it is killed.
   """
   os.chdir(root)
   with process.only_one(logdir) as descriptor:
     child = process.start(
       arguments, logdir, environment, name, held=(descriptor,)
     )
+    was_asked = False
     while True:
       try:
         status = child.wait()
         process.end_children(child)
         return status
       except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
+        if was_asked:
+          process.end_children(child)
+        else:
+          was_asked = True
+          child.send_signal(signal.SIGINT)
         time.sleep(0.01)
 
 
@@ -179,6 +194,9 @@ def run_gang(
 
   Returns:
     The status of all together.
+
+  Raises:
+    RuntimeError: machines that were there are not, or are taken.
   """
   import ray
   from ray.util import placement_group, remove_placement_group
@@ -188,7 +206,8 @@ def run_gang(
   bundles = [dict(resources) for _ in range(count)]
   group = placement_group(bundles, strategy='SPREAD')
   try:
-    ray.get(group.ready())
+    if not group.wait(timeout_seconds=_GROUP_SECS):
+      raise RuntimeError(f'the cluster has no room for {count} learners now')
     starters = [
       Starter(resources, root, PlacementGroupSchedulingStrategy(group, i))
       for i in range(count)

@@ -59,7 +59,7 @@ def launch(
 
   Args:
     sweep: what to run.
-    max_parallel: processes at once.
+    max_parallel: runs at once.
     retry_failed: try a failed run once more when no other waits.
     display: shows the states.
     start: starts a process, as `process.start`.
@@ -97,7 +97,7 @@ def run_sweep(path: str, max_parallel: int) -> sweeps.Sweep:
 
   Args:
     path: of the sweep file.
-    max_parallel: processes at once.
+    max_parallel: runs at once.
 
   Returns:
     The sweep; all of its runs are done.

@@ -165,6 +165,12 @@ def parse(constants: Mapping[str, Any]) -> Sweep:
   _check_module(values['MODULE'])
   settings = _named_settings(values['OVERRIDES'])
   stages = _settings('STAGES', values['STAGES'])
+  if values['LEARNERS'] > 1 and any(
+    'strategy' in setting for setting in (*settings.values(), *stages)
+  ):
+    raise UserError(
+      'LEARNERS gives --strategy=multi_worker: leave strategy out'
+    )
   for where, setting in (*settings.items(), *(('STAGES', s) for s in stages)):
     _check_flagfile(where, setting.get('flagfile', values['FLAGFILE']))
   runs = [

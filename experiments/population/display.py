@@ -28,6 +28,7 @@ class Display:
       # Refreshed by hand: the launcher forks, so it has no threads.
       self._live = rich.live.Live(console=self._console, auto_refresh=False)
     self._last = float('-inf')
+    self._states: list[str] = []
 
   def __enter__(self) -> 'Display':
     if self._live:
@@ -39,10 +40,11 @@ class Display:
       self._live.stop()
 
   def update(self, jobs: Sequence[Job], title: str) -> None:
-    """Shows the members, unless that was done a moment ago."""
-    now = time.monotonic()
-    if self._live and now - self._last >= _REFRESH_SECS:
-      self._last = now
+    """Shows the members, unless it did a moment ago and their states stand."""
+    now, states = time.monotonic(), [job.state for job in jobs]
+    is_new = states != self._states or now - self._last >= _REFRESH_SECS
+    if self._live and is_new:
+      self._last, self._states = now, states
       num_rows = max(4, self._console.height - 5)
       self._live.update(make_table(jobs, title, num_rows), refresh=True)
 

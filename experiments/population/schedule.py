@@ -64,9 +64,9 @@ def train(
         schedule.pass_on(jobs)
       if not interrupt.requested:
         _start_waiting(jobs, environment, slots, start)
+      display.update(jobs, summary(jobs))
       if not any(_is_awaited(job, interrupt.requested) for job in jobs):
         break
-      display.update(jobs, summary(jobs))
       if time.monotonic() - summary_time > _SUMMARY_SECS:
         summary_time = time.monotonic()
         say(summary(jobs))

@@ -167,6 +167,8 @@ def _parse(constants):
   own = {**OPTIONAL, **own}
   _check_numbers(own)
   sweep = sweeps.parse(shared)
+  if sweep.learners > 1:
+    raise UserError('LEARNERS is not for populations: a member has one learner')
   return PopulationFile(
     sweep, tuple(_make(own, sweep.logdir, run) for run in sweep.runs)
   )

@@ -82,10 +82,11 @@ class GangTest(parameterized.TestCase):
     self.assertEqual(gang.wait(started), 0)
 
   def test_one_that_stays_behind_is_killed(self):
-    with mock.patch.object(gang, '_LAST_SECS', 0.3):
-      self.assertEqual(gang.wait(self.start('exit 75', 'sleep 60')), LOST)
-      # One that is late, but has time.
-    self.assertEqual(gang.wait(self.start('sleep 0.6', 'exit 0')), 0)
+    self.enter_context(mock.patch.object(gang, '_LAST_SECS', 0.3))
+    started = self.start('exit 75', 'sleep 3; exit 3')
+    self.assertEqual(gang.wait(started), LOST)
+    # The chief may have a checkpoint to write after the others are done.
+    self.assertEqual(gang.wait(self.start('sleep 1', 'exit 0')), 0)
 
   def test_signals_reach_all(self):
     started = self.start(*2 * ['trap "exit 3" TERM; touch on; sleep 60 & wait'])
@@ -96,6 +97,12 @@ class GangTest(parameterized.TestCase):
       time.sleep(0.05)
     started.send_signal(signal.SIGTERM)
     self.assertEqual(gang.wait(started), 3)
+    self.assertEqual(started._statuses, [3, 3])
+
+  def test_whose_error_it_was(self):
+    self.assertEqual(gang.wait(self.start('exit 75', 'exit 3')), 3)
+    log = pathlib.Path(self.logdir, 'log').read_text()
+    self.assertEqual(log, 'worker 1 ended with status 3: worker_1/log\n')
 
   def test_each_has_its_own_tf_config(self):
     self.assertEqual(gang.wait(self.start(*2 * ['echo "$TF_CONFIG" > c'])), 0)
@@ -149,8 +156,26 @@ class SweepTest(SweepTestCase):
     nodes = 2 * [{'Resources': {'CPU': 3.0}}]
     self.assertEqual(cluster._capacity(nodes, {'CPU': 1}, 2), 3)
     self.assertEqual(cluster._capacity(nodes, {'CPU': 2}, 2), 1)
-    with self.assertRaisesRegex(UserError, 'no .* has room for 3 learners'):
+    with self.assertRaisesRegex(
+      UserError, 'has room for 2 learners of .* LEARNERS is 3'
+    ):
       cluster._capacity(nodes, {'CPU': 2}, 3)
+
+  def test_strategy_is_not_for_the_sweep_to_say(self):
+    with self.assertRaisesRegex(UserError, 'leave strategy out'):
+      self.read_sweep(LEARNERS=2, OVERRIDES=({'strategy': 'mirrored'},))
+    with self.assertRaisesRegex(UserError, 'leave strategy out'):
+      self.read_sweep(LEARNERS=2, STAGES=({'strategy': 'mirrored'},))
+    self.read_sweep(OVERRIDES=({'strategy': 'mirrored'},))
+
+  def test_learners_on_a_cluster_need_resources(self):
+    sweep = self.read_sweep(LEARNERS=2, RESOURCES={})
+    where = cluster.Where('ray', 'head:1')
+    with (
+      self.assertRaisesRegex(UserError, 'LEARNERS on a cluster need RES'),
+      cluster.open_place(where, sweep, None),
+    ):
+      pass
 
 
 class LearnersTest(LaunchTestCase):

@@ -43,6 +43,8 @@ class DisplayTest(PopulationTestCase):
     with display.Display(console) as shown:
       shown.update(jobs, schedule.summary(jobs))
       shown.update(jobs, 'not shown so soon')
+      jobs[1].state = 'done'
+      shown.update(jobs, 'shown at once')
     return output.getvalue()
 
   def test_table(self):
@@ -52,6 +54,7 @@ class DisplayTest(PopulationTestCase):
       output,
     )
     self.assertNotIn('not shown so soon', output)
+    self.assertIn('shown at once', output)
     self.assertNotIn('it once failed', output)
     lines = output.splitlines()
     rows = [line for line in lines if 'fast/seed_1 member' in line][:4]

@@ -75,6 +75,7 @@ class SettingsTest(PopulationTestCase):
       dict(flags=dict(log_updates=2), STAGES=({}, {'mode': 'test'})),
       '--log_updates does nothing with --mode=test',
     ),
+    ('learners', dict(LEARNERS=2), 'LEARNERS is not for populations'),
     ('test_first', dict(STAGES=({'mode': 'test'},)), 'must train'),
     ('flag', dict(flags=dict(colour='red')), "Unknown command line flag 'col"),
     (

@@ -54,7 +54,7 @@ class WholeEpisodesTest(parameterized.TestCase):
     returns = [play(task, 0, seed) for seed in range(2)]
     reference = Doom().reference(f'doom:{task}')
     # Episodes of 4 seeds had standard deviations of 11 around 88 in mazes_5,
-    # and in laser-tag of 1 to 5 around 9 to 17: the bots have their chance.
+    # and in laser-tag of 1 to 5 around 9 to 17.
     self.assertGreater(sum(returns) / 2, 0.6 * reference.high)
 
 
