@@ -36,7 +36,10 @@ README = multi_task_catch.README
 FIGURE = os.path.join('popart', f'{NAME}.png')
 FOLDER = os.path.join(recorded.RESULTS, 'popart', NAME)
 COMMAND = f'python -m experiments.popart.{NAME} --run'
-NOT_RUN = 'Not run yet: 72 runs of 1M frames, about 5.4 CPU-hours.'
+NOT_RUN = (
+  'Not run yet: 72 runs of 1M frames, of which --estimate says an hour, two at '
+  'a time on 2 cores, and 720 starts of processes on top.'
+)
 _TESTS = (('seed', 'member', 'episode', 'return', 'length'), ('agent', 'task'))
 _SLICES = (
   ('seed', 'member', 'first_frame', 'env_frames', 'fitness', 'is_best'),
