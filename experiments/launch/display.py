@@ -13,46 +13,67 @@ import rich.text
 from core.errors import UserError
 from experiments.runs import reader
 
-_REFRESH_SECS = 1.0
+REFRESH_SECS = 1.0
 _SUMMARY_SECS = 60.0
-_ORDER = ('running', 'failed', 'waiting', 'done')
+ORDER = ('running', 'failed', 'waiting', 'done')
 
 
-class Display:
-  """Shows the states of jobs."""
+class LiveTable:
+  """A table on a terminal, as long as a with-block lasts; nothing elsewhere.
+
+  Attributes:
+    console: where it is shown.
+    is_shown: whether that is a terminal.
+  """
 
   def __init__(self, console: rich.console.Console | None = None):
     """Begins to show; to stdout by default."""
-    self._console = console or rich.console.Console()
-    self._live = None
-    if self._console.is_terminal:
-      # Refreshed by hand: the launcher forks, so it has no threads.
-      self._live = rich.live.Live(console=self._console, auto_refresh=False)
-    self._shown = {}
-    self._last = float('-inf')
+    self.console = console or rich.console.Console()
+    self.is_shown = self.console.is_terminal
+    # Refreshed by hand: the launcher forks, so it has no threads.
+    self._live = rich.live.Live(console=self.console, auto_refresh=False)
 
-  def __enter__(self) -> 'Display':
-    if self._live:
+  def __enter__(self) -> 'LiveTable':
+    if self.is_shown:
       self._live.start()
     return self
 
   def __exit__(self, *unused: Any) -> None:
-    if self._live:
+    if self.is_shown:
       self._live.stop()
+
+  @property
+  def num_rows(self) -> int:
+    """Returns how many rows there is room for."""
+    return max(4, self.console.height - 5)
+
+  def show(self, table: rich.table.Table) -> None:
+    """Shows a table in place of the last one."""
+    self._live.update(table, refresh=True)
+
+
+class Display(LiveTable):
+  """Shows the states of jobs."""
+
+  def __init__(self, console: rich.console.Console | None = None):
+    """Begins to show; to stdout by default."""
+    super().__init__(console)
+    self._shown = {}
+    self._last = float('-inf')
 
   def update(self, jobs: Sequence[Any]) -> None:
     """Shows the jobs, unless that was done a moment ago."""
     now = time.monotonic()
     states = {job.run.name: _words(job) for job in jobs}
-    if self._live:
-      if states != self._shown or now - self._last >= _REFRESH_SECS:
+    if self.is_shown:
+      if states != self._shown or now - self._last >= REFRESH_SECS:
         self._last = now
-        self._live.update(self._table(jobs), refresh=True)
+        self.show(self._table(jobs))
     else:
       clock = time.strftime('%H:%M:%S')
       for name, words in states.items():
         # What is done or waits at the start is in the first summary.
-        if words != self._shown.get(name, words if words in _ORDER else ''):
+        if words != self._shown.get(name, words if words in ORDER else ''):
           self._print(f'{clock} {name} {words}')
       if now - self._last >= _SUMMARY_SECS:
         self._last = now
@@ -63,7 +84,7 @@ class Display:
     self._shown = states
 
   def _print(self, line):
-    print(line, file=self._console.file, flush=True)
+    print(line, file=self.console.file, flush=True)
 
   def _table(self, jobs):
     table = rich.table.Table(box=None, title_justify='left')
@@ -73,14 +94,13 @@ class Display:
     table.add_column('state')
     for name in ('frames', 'frames/s', 'left'):
       table.add_column(name, justify='right')
-    ordered = sorted(jobs, key=lambda job: _ORDER.index(job.state))
-    num_rows = max(4, self._console.height - 5)
-    for job in ordered[:num_rows]:
+    ordered = sorted(jobs, key=lambda job: ORDER.index(job.state))
+    for job in ordered[: self.num_rows]:
       frames, rate, secs = _progress(job)
       name, words = rich.text.Text(job.run.name), rich.text.Text(_words(job))
       table.add_row(name, words, frames, rate, _duration(secs))
-    if len(ordered) > num_rows:
-      table.add_row(f'and {len(ordered) - num_rows} more')
+    if len(ordered) > self.num_rows:
+      table.add_row(f'and {len(ordered) - self.num_rows} more')
     return table
 
 
@@ -88,7 +108,7 @@ def summary(jobs: Sequence[Any]) -> str:
   """Returns one line: how many are in which state, and the time left."""
   counts = ', '.join(
     f'{count} {state}'
-    for state in _ORDER
+    for state in ORDER
     if (count := sum(job.state == state for job in jobs))
   )
   line = f'{len(jobs)} runs: {counts}'

@@ -37,8 +37,9 @@ FIGURE = os.path.join('popart', f'{NAME}.png')
 FOLDER = os.path.join(recorded.RESULTS, 'popart', NAME)
 COMMAND = f'python -m experiments.popart.{NAME} --run'
 NOT_RUN = (
-  'Not run yet: 72 runs of 1M frames, of which --estimate says an hour, two at '
-  'a time on 2 cores, and 720 starts of processes on top.'
+  'Not run yet: 72 runs of 1M frames. `python -m experiments.population '
+  'experiments/popart/tuned_catch_population.py --estimate` says an hour, two '
+  'at a time on 2 cores of an AMD EPYC, and 720 starts of processes on top.'
 )
 _TESTS = (('seed', 'member', 'episode', 'return', 'length'), ('agent', 'task'))
 _SLICES = (

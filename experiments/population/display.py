@@ -2,51 +2,33 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import rich.console
-import rich.live
 import rich.table
 import rich.text
 
 from core.errors import UserError
+from experiments.launch.display import ORDER, REFRESH_SECS, LiveTable
 from experiments.population.jobs import Job
 from experiments.runs import reader
 
-_REFRESH_SECS = 1.0
-_ORDER = ('running', 'failed', 'waiting', 'done')
 
-
-class Display:
+class Display(LiveTable):
   """Shows the members; nothing without a terminal, where lines say it all."""
 
   def __init__(self, console: rich.console.Console | None = None):
     """Begins to show; to stdout by default."""
-    self._console = console or rich.console.Console()
-    self._live = None
-    if self._console.is_terminal:
-      # Refreshed by hand: the launcher forks, so it has no threads.
-      self._live = rich.live.Live(console=self._console, auto_refresh=False)
+    super().__init__(console)
     self._last = float('-inf')
     self._states: list[str] = []
-
-  def __enter__(self) -> 'Display':
-    if self._live:
-      self._live.start()
-    return self
-
-  def __exit__(self, *unused: Any) -> None:
-    if self._live:
-      self._live.stop()
 
   def update(self, jobs: Sequence[Job], title: str) -> None:
     """Shows the members, unless it did a moment ago and their states stand."""
     now, states = time.monotonic(), [job.state for job in jobs]
-    is_new = states != self._states or now - self._last >= _REFRESH_SECS
-    if self._live and is_new:
+    is_new = states != self._states or now - self._last >= REFRESH_SECS
+    if self.is_shown and is_new:
       self._last, self._states = now, states
-      num_rows = max(4, self._console.height - 5)
-      self._live.update(make_table(jobs, title, num_rows), refresh=True)
+      self.show(make_table(jobs, title, self.num_rows))
 
 
 def make_table(
@@ -67,7 +49,7 @@ def make_table(
   explored = jobs[0].population.rule.ranges
   for name in ('frames', 'frames/s', 'fitness', *explored):
     table.add_column(name.replace('_', ' '), justify='right')
-  ordered = sorted(jobs, key=lambda job: _ORDER.index(job.state))
+  ordered = sorted(jobs, key=lambda job: ORDER.index(job.state))
   for job in ordered[:num_rows]:
     snapshot = job.member.snapshot
     fitness = snapshot.fitness if snapshot else None

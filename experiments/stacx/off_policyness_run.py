@@ -1,7 +1,7 @@
 """Trains an agent whose actors have the weights of some updates ago.
 
     python -m experiments.stacx.off_policyness_run \\
-      --flagfile=experiments/stacx/wide_catch.flags --policy_age=20 \\
+      --flagfile=experiments/stacx/delayed_catch.flags --policy_age=20 \\
       --logdir=runs/off_policyness
 
 Takes the flags of stacx.experiment and one more. With --actor_mode=sync and one

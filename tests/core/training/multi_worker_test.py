@@ -1,7 +1,4 @@
-"""Whole runs of two learners in processes of their own.
-
-tests/experiments/launch/gang_test.py kills one.
-"""
+"""Whole runs of two learners in processes of their own."""
 
 import dataclasses
 import os
@@ -103,7 +100,19 @@ class RunTest(absltest.TestCase):
     self.assertEqual(frames, list(range(20, frames[-1] + 1, 20)))
     self.assertEqual(runs.restore(config)[1]['env_frames'], frames[-1])
 
-  def test_c_silent(self):
+  def test_c_killed(self):
+    num_rows = self.num_rows()
+    _, started = self.start(checkpoint_updates=1)
+    started[0].wait_for_updates(num_rows + 5)
+    started[1].signal(signal.SIGKILL)
+    start = time.time()
+    chief, _ = workers.finish(started)
+    self.assert_lost(chief, 'is gone')
+    self.assertLess(chief.time - start, 60.0)
+    frames = runs.restore(of_gang(self.logdir))[1]['env_frames']
+    self.assertGreaterEqual(frames, 20 * (num_rows + 4))
+
+  def test_d_silent(self):
     num_rows = runs.restore(of_gang(self.logdir))[1]['num_updates']
     timeout = 10.0
     _, started = self.start(collective_timeout=timeout)

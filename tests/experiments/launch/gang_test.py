@@ -212,6 +212,7 @@ class LearnersTest(LaunchTestCase):
     self.assertEqual(self.frames(run_dir), list(range(20, FRAMES + 1, 20)))
     log = pathlib.Path(run_dir, 'log').read_text()
     self.assertIn('worker 0 of 2 stops: another one is gone', log)
+    self.assertNotIn('Traceback', log)
     (resumed,) = re.findall(r'resuming .* at frame (\d+)', log)
     self.assertGreaterEqual(int(resumed), 15 * 20)
     others = pathlib.Path(run_dir, 'worker_1', 'log').read_text()
