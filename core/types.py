@@ -50,6 +50,8 @@ class EnvSpec(NamedTuple):
     task_num_features: per task, how many of the F features are its own: the
       first ones, the others are 0. () where all tasks have F.
     has_success: whether a task tells if an episode succeeded.
+    has_time_limit: whether a clock that the agent does not see ends episodes;
+      `EnvOutput.truncated` then says where.
   """
 
   task_names: tuple[str, ...]
@@ -61,6 +63,7 @@ class EnvSpec(NamedTuple):
   num_features: int = 0
   task_num_features: tuple[int, ...] = ()
   has_success: bool = False
+  has_time_limit: bool = False
 
   def zero_actions(self, num_rows: int) -> np.ndarray:
     """Returns the action before the first one: int32 [N] or float32 [N, D]."""
@@ -111,12 +114,15 @@ class EnvOutput(NamedTuple):
     done: bool `[...]`, the episode ended with this step. The observation is
       then already the first one of the next episode.
     observation: Observation.
+    truncated: bool `[...]`, `done` came from a time limit and from nothing
+      else; () unless the EnvSpec `has_time_limit`.
   """
 
   reward: Any
   info: Any
   done: Any
   observation: Observation
+  truncated: Any = ()
 
 
 class AgentOutput(NamedTuple):

@@ -249,6 +249,9 @@ class Agent:
       rewards=clip_rewards(rewards, self._config.reward_clipping),
       goes_on=tf.cast(~unroll.env_outputs.done[1:], tf.float32),
       task_id=unroll.task_id,
+      truncated=tf.nest.map_structure(
+        lambda x: x[1:], unroll.env_outputs.truncated
+      ),
     )
 
   def _inner_cotangents(self, outputs, unroll, eta):

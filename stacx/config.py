@@ -263,7 +263,9 @@ CONTROL_FEATURES = dataclasses.replace(
   discounting=0.99,  # Table 3.
   learning_rate=0.001,  # Table 3.
   final_learning_rate_fraction=0.1,  # Table 3: 1e-4 at the end.
-  log_updates=50,  # 48,000 frames.
+  # 11,760 frames. Not a divisor of an episode: all end together in sync mode,
+  # and every row would show the same part of them.
+  log_updates=49,
 )
 """STACX on a task of the DeepMind Control suite, from feature vectors."""
 

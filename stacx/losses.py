@@ -96,6 +96,8 @@ class Experience(NamedTuple):
     rewards: [T, B], as the loss sees them.
     goes_on: [T, B], 0 where the episode ended with the step, else 1.
     task_id: int32 [B].
+    truncated: bool [T, B], a time limit ended the episode with the step; ()
+      where none does.
   """
 
   actions: tf.Tensor
@@ -103,6 +105,7 @@ class Experience(NamedTuple):
   rewards: tf.Tensor
   goes_on: tf.Tensor
   task_id: tf.Tensor
+  truncated: Any = ()
 
 
 class Losses(NamedTuple):
@@ -261,10 +264,15 @@ def actor_critic_losses(
     tf.stop_gradient(log_probs) - experience.behaviour_log_probs[:, :, None]
   )
   fixed_values = tf.stop_gradient(values)
+  rewards = experience.rewards[:, :, None]
+  if not isinstance(experience.truncated, tuple):
+    # D18: what would follow is not seen, so the step is worth its value.
+    truncated = experience.truncated[:, :, None]
+    rewards = tf.where(truncated, fixed_values[:-1], rewards)
   targets = leaky_vtrace.from_importance_weights(
     log_rhos,
     discounts=experience.goes_on[:, :, None] * zeta.gamma,
-    rewards=experience.rewards[:, :, None],
+    rewards=rewards,
     values=fixed_values[:-1],
     bootstrap_value=fixed_values[-1],
     lambda_=zeta.lambda_,

@@ -39,11 +39,17 @@ def random_env_output(
     frames = frames.astype(np.uint8)
   if spec.num_features:
     features = rng.normal(size=[*shape, spec.num_features]).astype(np.float32)
+  reward = rng.normal(scale=2.0, size=shape).astype(np.float32)
+  done = rng.random(shape) < 1 / 3
+  truncated = ()
+  if spec.has_time_limit:
+    truncated = done & (rng.random(shape) < 1 / 2)
   return EnvOutput(
-    reward=rng.normal(scale=2.0, size=shape).astype(np.float32),
+    reward=reward,
     info=info,
-    done=rng.random(shape) < 1 / 3,
+    done=done,
     observation=Observation(frames, instruction, features),
+    truncated=truncated,
   )
 
 

@@ -184,7 +184,9 @@ class Group:
       info=self._running,
       done=np.ones(n, bool),
       observation=observation,
+      truncated=np.zeros(n, bool) if env_spec.has_time_limit else (),
     )
+    self._has_time_limit = env_spec.has_time_limit
     self._core_state = core_state
     self._traced_act = self._trace(env_spec.zero_actions(n))
     output, _ = self._traced_act.structured_outputs
@@ -274,7 +276,7 @@ class Group:
     inputs = (
       self._task_id,
       last_action,
-      self._env_output._replace(info=()),
+      self._env_output._replace(info=(), truncated=()),
       self._core_state,
       seed,
     )
@@ -311,6 +313,7 @@ class Group:
       info=EpisodeInfo(episode_return, episode_step, episode_done, success),
       done=terminations | truncations,
       observation=observation,
+      truncated=truncations & ~terminations if self._has_time_limit else (),
     )
     arrays = tf.nest.flatten(self.unroll.env_outputs)
     for array, value in zip(

@@ -122,7 +122,8 @@ class Control(suite.Suite):
       UserError: dm_control is missing.
     """
     spaces = control.spaces_of(task.removeprefix(_PREFIX), protocol)
-    return suite.spec_of_spaces(task, *spaces)
+    spec = suite.spec_of_spaces(task, *spaces)
+    return spec._replace(has_time_limit=True)
 
   def make(
     self,

@@ -71,7 +71,8 @@ class RealWorld(suite.Suite):
     """
     env = _maker(task, protocol)()
     env.close()
-    return suite.spec_of_spaces(task, env.observation_space, env.action_space)
+    spec = suite.spec_of_spaces(task, env.observation_space, env.action_space)
+    return spec._replace(has_time_limit=True)
 
   def make(
     self,

@@ -182,6 +182,7 @@ def join_specs(specs: Sequence[EnvSpec]) -> EnvSpec:
     num_features=max(sizes),
     task_num_features=sizes if len(set(sizes)) > 1 else (),
     has_success=any(spec.has_success for spec in specs),
+    has_time_limit=any(spec.has_time_limit for spec in specs),
   )
 
 
@@ -254,6 +255,7 @@ def _shared_part(spec):
     action_box=spec.action_box is not None,
     num_features=bool(spec.num_features),
     has_success=False,
+    has_time_limit=False,
   )
 
 

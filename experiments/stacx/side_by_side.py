@@ -47,6 +47,7 @@ EXPERIMENTS = {
   'mechanism': Experiment(10_000, 'stacx'),
   'atari': Experiment(0, 'learning_rate=0.0006,stacx'),
   'swingup_rates': Experiment(10_000, 'learning_rate=0.0003,stacx'),
+  'walker_rates': Experiment(10_000, 'learning_rate=0.003,stacx'),
   'control': Experiment(10_000, 'cartpole_swingup,stacx'),
 }
 

@@ -217,6 +217,15 @@ class UpdateTest(parameterized.TestCase):
       reported(agent, metrics), 1 / (1 + np.exp(-expected)), rtol=1e-6
     )
 
+  def test_time_limits_reach_the_losses(self):
+    agent, unroll = make(CONTINUOUS_SPEC, **CONTINUOUS)
+    truncated = unroll.env_outputs.truncated
+    self.assertTrue(np.any(truncated[1:]))
+    experience = agent._experience(unroll)
+    np.testing.assert_array_equal(experience.truncated, truncated[1:])
+    agent, unroll = make()
+    self.assertEqual(agent._experience(unroll).truncated, ())
+
   def test_metrics(self):
     agent, unroll = self.agent, self.unroll
     parameters = agent._outputs(unroll).parameters[:-1]

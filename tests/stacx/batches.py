@@ -6,7 +6,10 @@ from core.types import ActionBox, AgentOutput, EnvSpec
 from tests.unrolls import SMALL_SPEC, learner_input, random_unroll
 
 CONTINUOUS_SPEC = EnvSpec(
-  ('a', 'b'), action_box=ActionBox((-2.0, 0.0), (2.0, 5.0)), num_features=5
+  ('a', 'b'),
+  action_box=ActionBox((-2.0, 0.0), (2.0, 5.0)),
+  num_features=5,
+  has_time_limit=True,
 )
 
 FEATURES_SPEC = EnvSpec(('a', 'b'), num_actions=3, num_features=5)

@@ -157,6 +157,34 @@ class LossesTest(parameterized.TestCase):
       metrics['extra_baseline_loss'], expected['value'] / P, rtol=1e-10
     )
 
+  def test_a_time_limit_cuts_the_unroll_in_two(self):
+    # The first part ends with the value of the state in which time was up.
+    cut = 2
+    self.goes_on[cut] = 0.0
+    truncated = np.arange(T)[:, None] == [cut] * B
+    parts = [
+      self.losses_between(0, T, truncated=tf.constant(truncated)),
+      self.losses_between(0, cut),
+      self.losses_between(cut + 1, T),
+    ]
+    for name in ('policy_gradient', 'value'):
+      whole, first, second = (getattr(part, name) for part in parts)
+      np.testing.assert_allclose(whole, first + second, rtol=1e-10)
+    terminated = self.losses_between(0, T)
+    self.assertGreater(np.min(np.abs(terminated.value - parts[0].value)), 0.01)
+
+  def losses_between(self, start, stop, **changes):
+    """Returns the losses of a part of the unroll."""
+    arrays = (self.actions, self.log_mu, self.rewards, self.goes_on)
+    return losses.actor_critic_losses(
+      self.objective,
+      *(x[start : stop + 1] for x in self.outputs[:2]),
+      losses.Experience(
+        *(x[start:stop] for x in arrays), tf.zeros([B], tf.int32), **changes
+      ),
+      OUTER,
+    )
+
   def test_more_entropy_is_less_loss(self):
     # The printed sign would minimise it.
     flat = self.outputs._replace(parameters=0.0 * self.outputs.parameters)

@@ -295,6 +295,51 @@ class ContinuousActorTest(absltest.TestCase):
       np.testing.assert_array_equal(found, expected)
 
 
+class TimeLimitTest(parameterized.TestCase):
+  @parameterized.parameters(False, True)
+  def test_what_ended_an_episode(self, terminates):
+    # Ten calls for an episode of 1000 steps.
+    tasks = tasks_of('control:cartpole/balance', num_action_repeats=100)
+    spec = tasks.env_spec
+    self.assertTrue(spec.has_time_limit)
+    envs = TaskEnvironments(tasks, np.zeros(2, np.int32), is_training=True)
+
+    def step_wait():
+      observation, reward, _, truncated, infos = plain_step_wait()
+      # Row 0 terminates with the last step before time is up.
+      terminated = truncated & [terminates, False]
+      return observation, reward, terminated, truncated, infos
+
+    plain_step_wait, envs.step_wait = envs.step_wait, step_wait
+
+    @tf.function(autograph=False)
+    def act(task_id, last_action, env_output, core_state, seed):
+      self.assertEqual((env_output.info, env_output.truncated), ((), ()))
+      return AgentOutput(last_action, last_action), core_state
+
+    actor = Actor(act, lambda n: (), [envs], spec, 12, 3, Timer())
+    self.addCleanup(actor.close)
+    first, second = (actor.collect(0)[0].env_outputs for _ in range(2))
+    np.testing.assert_array_equal(np.argwhere(first.done[1:])[:, 0], [9, 9])
+    expected = first.done.copy()
+    expected[0] = False  # The start of all is no time limit.
+    expected[:, 0] &= not terminates
+    np.testing.assert_array_equal(first.truncated, expected)
+    np.testing.assert_array_equal(second.truncated[0], first.truncated[-1])
+
+  def test_nothing_of_tasks_without_one(self):
+    tasks = tasks_of('catch')
+    envs = TaskEnvironments(tasks, np.zeros(1, np.int32), is_training=True)
+
+    @tf.function(autograph=False)
+    def act(task_id, last_action, env_output, core_state, seed):
+      return AgentOutput(last_action, tf.zeros([1, 3])), core_state
+
+    actor = Actor(act, lambda n: (), [envs], tasks.env_spec, T, 3, Timer())
+    self.addCleanup(actor.close)
+    self.assertEqual(actor.collect(0)[0].env_outputs.truncated, ())
+
+
 class SuccessTest(absltest.TestCase):
   def setUp(self):
     super().setUp()

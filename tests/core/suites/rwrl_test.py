@@ -56,6 +56,7 @@ class ProtocolTest(absltest.TestCase):
     run = tasks_of(task, num_action_repeats=2)
     self.assertEqual(run.protocol(task), ControlProtocol(2, 'features'))
     self.assertEqual(run.env_spec.num_features, 5 + 20)
+    self.assertTrue(run.env_spec.has_time_limit)
     line = SUITE.evaluation_line(run.protocol(task))
     self.assertIn('delayed; action repeat 2; features', line)
 

@@ -247,6 +247,12 @@ class JoinSpecsTest(parameterized.TestCase):
     b = a._replace(task_names=('b',))
     self.assertEqual(join_specs([a, b]), expected)
 
+  def test_one_task_with_a_time_limit_is_enough(self):
+    a = features_spec('a', 5, (-1.0,), (1.0,))
+    b = a._replace(task_names=('b',), has_time_limit=True)
+    for pair in ([a, b], [b, a]):
+      self.assertTrue(join_specs(pair).has_time_limit)
+
   def test_frames_and_features_of_discrete_actions(self):
     a = EnvSpec(
       task_names=('a',), num_actions=3, frame_shape=(4, 4, 1), num_features=2
