@@ -264,15 +264,10 @@ def actor_critic_losses(
     tf.stop_gradient(log_probs) - experience.behaviour_log_probs[:, :, None]
   )
   fixed_values = tf.stop_gradient(values)
-  rewards = experience.rewards[:, :, None]
-  if not isinstance(experience.truncated, tuple):
-    # D18: what would follow is not seen, so the step is worth its value.
-    truncated = experience.truncated[:, :, None]
-    rewards = tf.where(truncated, fixed_values[:-1], rewards)
   targets = leaky_vtrace.from_importance_weights(
     log_rhos,
     discounts=experience.goes_on[:, :, None] * zeta.gamma,
-    rewards=rewards,
+    rewards=_rewards(experience, fixed_values),
     values=fixed_values[:-1],
     bootstrap_value=fixed_values[-1],
     lambda_=zeta.lambda_,
@@ -296,6 +291,18 @@ def actor_critic_losses(
     unweighted_regularizer=regularizer,
     num_truncated=total(tf.cast(is_truncated, log_rhos.dtype)),
   )
+
+
+def _rewards(experience, values):
+  """Returns rewards [T, B, 1 or P], with the values instead at time limits.
+
+  D18: what would follow is not seen, so that nothing is learned of the step,
+  and the one before ends in its value.
+  """
+  rewards = experience.rewards[:, :, None]
+  if isinstance(experience.truncated, tuple):
+    return rewards
+  return tf.where(experience.truncated[:, :, None], values[:-1], rewards)
 
 
 def _acting(objective, outputs):

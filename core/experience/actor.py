@@ -172,21 +172,18 @@ class Group:
     self._num_acts = np.zeros([], np.int32)
     n = environments.num_envs
     observation, _ = environments.reset(seed=environment_seed)
-    zeros = np.zeros(n, np.float32)
+    zeros, nowhere = np.zeros(n, np.float32), np.zeros(n, bool)
     # What an unroll repeats before anything happened (spec of the originals:
     # done is true, everything else 0).
     success = zeros if env_spec.has_success else ()
-    self._running = EpisodeInfo(
-      zeros, np.zeros(n, np.int32), np.zeros(n, bool), success
-    )
+    self._running = EpisodeInfo(zeros, np.zeros(n, np.int32), nowhere, success)
     self._env_output = EnvOutput(
       reward=zeros,
       info=self._running,
       done=np.ones(n, bool),
       observation=observation,
-      truncated=np.zeros(n, bool) if env_spec.has_time_limit else (),
+      truncated=nowhere if env_spec.has_time_limit else (),
     )
-    self._has_time_limit = env_spec.has_time_limit
     self._core_state = core_state
     self._traced_act = self._trace(env_spec.zero_actions(n))
     output, _ = self._traced_act.structured_outputs
@@ -308,12 +305,15 @@ class Group:
       episode_done,
       running_success,
     )
+    truncated = self._env_output.truncated
+    if not isinstance(truncated, tuple):
+      truncated = truncations & ~terminations
     self._env_output = EnvOutput(
       reward=rewards,
       info=EpisodeInfo(episode_return, episode_step, episode_done, success),
       done=terminations | truncations,
       observation=observation,
-      truncated=truncations & ~terminations if self._has_time_limit else (),
+      truncated=truncated,
     )
     arrays = tf.nest.flatten(self.unroll.env_outputs)
     for array, value in zip(
