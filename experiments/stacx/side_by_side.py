@@ -47,7 +47,7 @@ EXPERIMENTS = {
   'mechanism': Experiment(10_000, 'stacx'),
   'atari': Experiment(0, 'learning_rate=0.0006,stacx'),
   'swingup_rates': Experiment(10_000, 'learning_rate=0.0003,stacx'),
-  'walker_rates': Experiment(10_000, 'learning_rate=0.003,stacx'),
+  'walker_rates': Experiment(10_000, 'learning_rate=0.001,stacx'),
   'control': Experiment(10_000, 'cartpole_swingup,stacx'),
 }
 
@@ -100,7 +100,9 @@ def folder(name: str, setting: str) -> str:
 
 
 def make_table(name: str) -> str:
-  """Returns Markdown: returns of the test per setting, and hours of training.
+  """Returns Markdown: returns per setting, and minutes of training.
+
+  Of the test, and of all training's episodes; means over seeds.
 
   Raises:
     UserError: a record is malformed.
@@ -122,11 +124,20 @@ def make_table(name: str) -> str:
         str(len(runs)),
         f'{returns.mean():,.2f}',
         spread,
+        f'{np.mean([_training_return(r) for r in runs]):,.2f}',
         f'{60 * hours:.1f}',
       ]
     )
-  header = ['task', 'agent', 'seeds', 'return', '95 %', 'minutes a run']
-  return markdown.table(header, body, numbers=range(2, 6))
+  header = ['task', 'agent', 'seeds', 'return', '95 %', 'all of training']
+  return markdown.table([*header, 'minutes a run'], body, numbers=range(2, 7))
+
+
+def _training_return(run):
+  """Returns the mean return of the episodes that ended in training."""
+  if (episodes := run.table('episodes')) is not None:
+    return episodes.episode_return.mean()
+  bins = run.table('returns')
+  return np.average(bins.mean_return, weights=bins.num_episodes)
 
 
 def draw(name: str) -> None:

@@ -29,7 +29,7 @@ class TimeLimitTest(parameterized.TestCase):
 
     def step_wait():
       observation, reward, _, truncated, infos = plain_step_wait()
-      # Row 0 terminates with the last step before time is up.
+      # Row 0 terminates with the step that time is up after.
       terminated = truncated & [terminates, False]
       return observation, reward, terminated, truncated, infos
 

@@ -1,5 +1,6 @@
 """Tests of experiments/stacx/side_by_side.py."""
 
+import os
 from unittest import mock
 
 from absl.testing import absltest, parameterized
@@ -53,6 +54,26 @@ class SideBySideTest(parameterized.TestCase):
     self.record('x,stacx', 1, [1.0, 2.0])
     (line,) = side_by_side.make_table('atari').splitlines()[2:]
     self.assertStartsWith(line, '| pong | STACX | 1 | 1.50 | - |')
+
+  @parameterized.parameters(False, True)
+  def test_mean_of_all_training_counts_episodes(self, is_binned):
+    self.record('x,stacx', 1, [1.0])
+    folder = os.path.join(self.results, 'stacx', 'atari_x,stacx', 'seed_1')
+    header = ['env_frames', 'task', 'episode_return']
+    rows = [[1, 'pong', 2.0], [2, 'pong', 4.0], [3, 'pong', 9.0]]
+    table = 'episodes'
+    if is_binned:
+      header = ['env_frames', 'task', 'num_episodes', 'mean_return']
+      rows = [[2, 'pong', 2, 3.0], [4, 'pong', 1, 9.0]]
+      table = 'returns'
+    else:
+      header += ['episode_length', 'wall_secs']
+      rows = [[*row, 10, 1.0] for row in rows]
+    os.remove(f'{folder}/episodes.csv.gz')
+    path = f'{folder}/{table}.csv'
+    fake_runs.write_csv(path, header, rows)
+    (line,) = side_by_side.make_table('atari').splitlines()[2:]
+    self.assertStartsWith(line, '| pong | STACX | 1 | 1.00 | - | 5.00 |')
 
   @parameterized.parameters(*side_by_side.EXPERIMENTS)
   def test_sweeps_fit(self, name):
